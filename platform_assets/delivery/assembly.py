@@ -172,7 +172,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
     @cached_property
     def deliveries(self) -> dict[str, DeliverySettings]:
         """The valid deliveries by name."""
-        return {one.name: one.block for one in self.files if one.block is not None}
+        return {file.name: file.block for file in self.files if file.block is not None}
 
     def delivery_names(self) -> Sequence[str]:
         """See `MakesDeliveries.delivery_names`."""
@@ -184,13 +184,13 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         from platform_assets.delivery.writers.build import build_writer
 
         for name, settings in self.deliveries.items():
-            for key, one in settings.to.items():
-                look = partial(look_at_destination, key, partial(build_writer, one))
+            for key, destination in settings.to.items():
+                look = partial(look_at_destination, key, partial(build_writer, destination))
                 yield Probe(f"delivery {name}", key, look)
 
     def problems(self) -> Sequence[str]:
         """See `HasProblems.problems`."""
-        return [line for one in self.files for line in one.mistakes]
+        return [line for file in self.files for line in file.mistakes]
 
     @cached_property
     def receipts(self) -> Receipts:
@@ -214,11 +214,11 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         """
         if name in self.deliveries:
             return self.deliveries[name]
-        broken = next((one for one in self.files if one.name == name), None)
+        broken = next((file for file in self.files if file.name == name), None)
         if broken is not None:
             raise SettingsError("\n  ".join([f"The delivery {name} is disabled.", *broken.mistakes]))
         known = (
-            ", ".join(one.name for one in self.files) or "none; write one into config/deliveries/NAME.conf"
+            ", ".join(file.name for file in self.files) or "none; write one into config/deliveries/NAME.conf"
         )
         raise SettingsError(f"There is no delivery {name}. The deliveries are: {known}.")
 
@@ -252,7 +252,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
                 if has_manifest(given.render)
                 else None,
             ),
-            {key: partial(build_writer, one) for key, one in given.to.items()},
+            {key: partial(build_writer, destination) for key, destination in given.to.items()},
             self._policy(given.attempts),
             self.settings.delivery.parallel,
         )
@@ -317,7 +317,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
             DeliveryBusy: Another run is making the same delivery.
             PlatformError: The data cannot be read, rendered or delivered as the policy demands.
         """
-        from platform_assets.delivery.engine import told
+        from platform_assets.delivery.engine import failure_reason
         from platform_assets.delivery.handlers import failure_alerts
         from platform_assets.delivery.receipts import DeliveryBusy
 
@@ -334,7 +334,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
                 planned = result_or_reason(self.receipts.last, name)
                 state = None if isinstance(planned, str) else planned.planned
                 uuid = state.uuid if state is not None and state.is_failed else ""
-                failures = [("", told(error))]
+                failures = [("", failure_reason(error))]
                 self._tell(watcher, failure_alerts(name, settings, failures, uuid, now, self._run_url(run)))
             raise
         alerts = failure_alerts(
@@ -413,8 +413,8 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         except ValidationError as error:
             # Only place and message: the input may be a secret.
             lines = [
-                f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
-                for one in error.errors(include_url=False, include_input=False)
+                f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+                for detail in error.errors(include_url=False, include_input=False)
             ]
             raise SettingsError(f"The destination has mistakes: {'; '.join(lines)}.") from None
         policy = self._policy()
@@ -459,7 +459,7 @@ class DeliveryRoom(Assembly[DeliveryRoomSettings]):
         has_all = (
             state is not None
             and (state.version, state.definition) == (known, order.definition)
-            and all(state.has_all(one) for one in order.destinations)
+            and all(state.has_all(destination) for destination in order.destinations)
         )
         return not has_all, f"{known} {order.definition}"
 

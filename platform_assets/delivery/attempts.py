@@ -94,7 +94,7 @@ def with_attempts(
         reraise=True,
     )
     number = 0
-    for number, one in enumerate(retrying, 1):
-        with one:
+    for number, of_attempt in enumerate(retrying, 1):
+        with of_attempt:
             return attempt(number)
     raise AssertionError("The last attempt raises its error.")

@@ -46,10 +46,10 @@ def deliver(
         room = _room()
         with _bars() as (report, progress):
             result = room.deliver(name, Watcher(report, progress), force=force, dry_run=dry_run)
-    for one in result.destinations:
-        what = one.reason or one.address
-        color = typer.colors.RED if one.status == "failed" else None
-        typer.secho(f"{one.destination}: {one.status}: {what}", fg=color)
+    for destination in result.destinations:
+        what = destination.reason or destination.address
+        color = typer.colors.RED if destination.status == "failed" else None
+        typer.secho(f"{destination.destination}: {destination.status}: {what}", fg=color)
     if dry_run and result.files:
         typer.echo(f"It would send {described(result.files)}:")
         for file in result.files:
@@ -57,7 +57,7 @@ def deliver(
     if result.failures:
         raise typer.Exit(1)
     # An unchanged delivery adds nothing to what the UI shows, and loading Dagster takes a second.
-    if any(one.status == "delivered" for one in result.destinations):
+    if any(destination.status == "delivered" for destination in result.destinations):
         _record(name, result)
 
 
@@ -83,7 +83,7 @@ def deliveries(
         room = _room()
         if not validate and room.files:
             _list(room)
-    broken = [one for one in room.files if one.mistakes]
+    broken = [file for file in room.files if file.mistakes]
     for file in broken:
         typer.secho(f"{file.name} is disabled:", fg=typer.colors.RED, err=True)
         for line in file.mistakes:

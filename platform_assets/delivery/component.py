@@ -39,7 +39,7 @@ class DeliveryComponent(PlatformComponent):
     def mistakes(self, rooms: Rooms) -> Sequence[str]:
         """See `PlatformComponent.mistakes`."""
         files = rooms.of(DeliveryRoom).files
-        return [line for one in files if one.name == self.name for line in one.mistakes]
+        return [line for file in files if file.name == self.name for line in file.mistakes]
 
     def own_defs(self, rooms: Rooms) -> dg.Definitions:
         """See `PlatformComponent.own_defs`."""

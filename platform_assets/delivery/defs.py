@@ -101,20 +101,20 @@ def build_deliveries(
     """
     if not deliveries:
         return dg.Definitions()
-    jobs = {name: _job(name, one, loggers, resources) for name, one in deliveries.items()}
+    jobs = {name: _job(name, delivery, loggers, resources) for name, delivery in deliveries.items()}
     schedules = [
         dg.ScheduleDefinition(
             name=f"{jobs[name].name}_schedule",
             # By its name, because Dagster copies the schedule of a job that it gives resources.
             job_name=jobs[name].name,
-            cron_schedule=one.schedule.cron,
-            execution_timezone=one.schedule.timezone,
-            description=f"Makes the delivery {name}: {one.title}.",
+            cron_schedule=delivery.schedule.cron,
+            execution_timezone=delivery.schedule.timezone,
+            description=f"Makes the delivery {name}: {delivery.title}.",
         )
-        for name, one in deliveries.items()
-        if one.schedule is not None
+        for name, delivery in deliveries.items()
+        if delivery.schedule is not None
     ]
-    changed = [name for name, one in deliveries.items() if one.when is not None]
+    changed = [name for name, delivery in deliveries.items() if delivery.when is not None]
     return dg.Definitions(
         assets=[_assets(deliveries, step, changed_sensor)],
         jobs=list(jobs.values()),
@@ -146,7 +146,7 @@ def _assets(
     One definition for all of them loads twenty times as fast as one for each.
     """
     keys = {name: dg.AssetKey([GROUP, name]) for name in deliveries}
-    reads = {name: _reads(one) for name, one in deliveries.items()}
+    reads = {name: _reads(delivery) for name, delivery in deliveries.items()}
     inputs = sorted({key for found in reads.values() for key in found})
 
     @dg.multi_asset(
@@ -160,11 +160,11 @@ def _assets(
                 is_required=False,
                 dagster_type=dg.Nothing,
                 group_name=GROUP,
-                owners=one.owners,
-                kinds=_kinds(one),
-                description=_description(name, one, changed_sensor),
+                owners=delivery.owners,
+                kinds=_kinds(delivery),
+                description=_description(name, delivery, changed_sensor),
             )
-            for name, one in deliveries.items()
+            for name, delivery in deliveries.items()
         },
         internal_asset_deps={name_of(keys[name]): set(found) for name, found in reads.items()},
         can_subset=True,
@@ -185,7 +185,7 @@ def _assets(
             elif made is not None:
                 yield dg.MaterializeResult(asset_key=key, metadata=made)
         if failed:
-            reasons = " ".join(one.description or "" for one in failed)
+            reasons = " ".join(failure.description or "" for failure in failed)
             raise dg.Failure(reasons, metadata=failed[0].metadata, allow_retries=False)
         checks = [check for key in inputs for check in blocking_checks.get(key, ())]
         report_stopped(context, inputs, failed_checks(context.instance, checks, context.run.run_id))
@@ -272,7 +272,7 @@ def _made(
         return dg.Failure(failure.description, allow_retries=False)
     if not result.failures:
         return _metadata(result)
-    reasons = " ".join(f"{one}: {ended(reason)}" for one, reason in result.failures.items())
+    reasons = " ".join(f"{name}: {ended(reason)}" for name, reason in result.failures.items())
     return dg.Failure(
         f"{name} did not get to {len(result.failures)} of {len(result.destinations)} destinations; the next "
         f"run sends it there, and only there. {reasons}",
@@ -282,9 +282,10 @@ def _made(
 
 
 def _kinds(settings: "DeliverySettings") -> set[str]:
-    formats = [one.name for one in settings.render[:1]]
+    formats = [renderer.name for renderer in settings.render[:1]]
     schemes = [
-        one.address.partition(":")[0] if ":" in one.address else "folder" for one in settings.to.values()
+        destination.address.partition(":")[0] if ":" in destination.address else "folder"
+        for destination in settings.to.values()
     ]
     return {*formats, *sorted(set(schemes))[:2]}
 
@@ -297,7 +298,10 @@ def _description(name: str, settings: "DeliverySettings", changed_sensor: str) -
         lines += [f"When: `{at.cron}` {at.timezone}, once `{GROUP}_{name}_schedule` is switched on", ""]
     elif settings.when is not None:
         lines += [f"When: as its data changes, once the sensor `{changed_sensor}` is switched on", ""]
-    lines += ["To:", *(f"- {name}: {_shown(one.address)}" for name, one in settings.to.items())]
+    lines += [
+        "To:",
+        *(f"- {name}: {_shown(destination.address)}" for name, destination in settings.to.items()),
+    ]
     return "\n".join(lines)
 
 
@@ -309,24 +313,24 @@ def _shown(address: str) -> str:
 
 
 def _metadata(result: "DeliveryResult") -> dict[str, Any]:
-    rows = [one.rows for one in result.files if one.rows is not None]
+    rows = [file.rows for file in result.files if file.rows is not None]
     table = [
         {
-            "destination": one.destination,
-            "status": one.status,
-            "address": one.address,
-            "verified by": ", ".join(sorted({receipt.verified_by for receipt in one.receipts})),
-            "reason": one.reason,
+            "destination": destination.destination,
+            "status": destination.status,
+            "address": destination.address,
+            "verified by": ", ".join(sorted({receipt.verified_by for receipt in destination.receipts})),
+            "reason": destination.reason,
         }
-        for one in result.destinations
+        for destination in result.destinations
     ]
     return {
         "files": len(result.files),
-        "bytes": sum(one.size for one in result.files),
+        "bytes": sum(file.size for file in result.files),
         **(row_count_metadata(sum(rows)) if rows else {}),
         "destinations": preview(table),
         "names": preview(
-            [{"file": one.name, "bytes": one.size, "sha256": one.sha256} for one in result.files]
+            [{"file": file.name, "bytes": file.size, "sha256": file.sha256} for file in result.files]
         ),
         "delivery": result.stamp.uuid,
         "version": result.stamp.version,
@@ -369,31 +373,31 @@ def _changed_sensor(
         blocking_checks: dg.ResourceParam[Any],
     ) -> dg.SensorResult:
         now = dt.datetime.now(dt.UTC)
-        requests, said = [], []
+        requests, reasons_given = [], []
         for name, found in _due(deliveries, names).items():
             if isinstance(found, str):
-                said.append(f"{name}: {ended(found)}")
+                reasons_given.append(f"{name}: {ended(found)}")
                 continue
             is_due, version = found
             if not is_due:
                 continue
             reads = _reads(deliveries.settings_of(name))
             if reason := _held_back(context.instance, reads, blocking_checks):
-                said.append(f"{name} is held back: {reason}")
+                reasons_given.append(f"{name} is held back: {reason}")
                 continue
             work = f"{name} {version}"
             runs = context.instance.get_runs(dg.RunsFilter(tags={_WORK: work}))
             if waiting := _waiting(context.instance, runs, now):
-                said.append(f"{name}: {waiting}")
+                reasons_given.append(f"{name}: {waiting}")
                 continue
             requests.append(
                 # The key names the work and the number of the attempt, never the time.
                 dg.RunRequest(f"{work} {len(runs)}", job_name=f"{GROUP}_{name}", tags={_WORK: work})
             )
-        for line in said:
+        for line in reasons_given:
             context.log.warning(line)
         return dg.SensorResult(
-            requests, skip_reason=None if requests else " ".join(said) or "Nothing has changed."
+            requests, skip_reason=None if requests else " ".join(reasons_given) or "Nothing has changed."
         )
 
     return look
@@ -408,7 +412,10 @@ def _due(room: DeliveryRoom, names: Sequence[str]) -> dict[str, tuple[bool, str]
     wait(asked.values(), timeout=_SECONDS_PER_TICK)
     pool.shutdown(wait=False, cancel_futures=True)
     late = "its source did not tell in time whether it has changed"
-    return {name: one.result() if one.done() and not one.cancelled() else late for name, one in asked.items()}
+    return {
+        name: answer.result() if answer.done() and not answer.cancelled() else late
+        for name, answer in asked.items()
+    }
 
 
 def _waiting(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], now: dt.datetime) -> str:

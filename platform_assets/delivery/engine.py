@@ -288,7 +288,7 @@ class _Run:
     def _had(self, name: str, state: ShipmentState | None) -> DestinationResult:
         """The result of a destination that had everything already."""
         rows = state.delivered(name).values() if state is not None else ()
-        receipts = tuple(Receipt(one.address, one.size or 0, one.verified_by, 0) for one in rows)
+        receipts = tuple(Receipt(row.address, row.size or 0, row.verified_by, 0) for row in rows)
         return DestinationResult(name, "unchanged", receipts[0].address if receipts else "", receipts)
 
     @contextmanager
@@ -338,7 +338,7 @@ class _Run:
             self.staging.remove_others("")
             return self._unchanged(claimed)
         results = self._sent(claimed, staged, failures, plan, started)
-        is_complete = all(one.status != "failed" for one in results.values())
+        is_complete = all(result.status != "failed" for result in results.values())
         self.staging.remove_others("" if is_complete else claimed.stamp.uuid)
         with suppress(LakeConflict):
             self.receipts.tidy()
@@ -459,7 +459,7 @@ class _Run:
                 writer = _value_or_error(build)
                 error = failures.get(name) or (writer if isinstance(writer, BaseException) else None)
                 address = "" if isinstance(writer, BaseException) else writer.address
-                reason = "" if error is None else told(error)
+                reason = "" if error is None else failure_reason(error)
                 results.append(DestinationResult(name, "failed" if error else "planned", address, (), reason))
         except NothingToDeliver:
             if not _may_be_empty(source):
@@ -467,7 +467,7 @@ class _Run:
             return self._empty(claimed.stamp)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        files = next((one.files for one in staged.values()), ())
+        files = next((staged_files.files for staged_files in staged.values()), ())
         return DeliveryResult(claimed.stamp, files, tuple(results))
 
     # Sending
@@ -492,11 +492,11 @@ class _Run:
             # The data is that of an earlier delivery, which this run continues under its own claim.
             rows = [replace(rows[0], claimed_until=None, claimed_by="")]
         for name, error in failures.items():
-            results[name] = DestinationResult(name, "failed", "", reason=told(error))
-            rows.append(self.row(claimed, name, FAILED, reason=told(error)[:_LONGEST_REASON]))
+            results[name] = DestinationResult(name, "failed", "", reason=failure_reason(error))
+            rows.append(self.row(claimed, name, FAILED, reason=failure_reason(error)[:_LONGEST_REASON]))
         left: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for name, one in staged.items():
-            rows.append(self.row(claimed, name, STARTED, files=len(one.files), attempt=1))
+        for name, files_of_it in staged.items():
+            rows.append(self.row(claimed, name, STARTED, files=len(files_of_it.files), attempt=1))
             left.put(name)
         if not staged:
             rows += self._outcome(claimed, results, plan, started)
@@ -536,14 +536,14 @@ class _Run:
         except BaseException as error:  # noqa: BLE001 - the main thread raises an interruption
             if not _is_of_destination(error):
                 return _Event((), error=error)
-            reason = told(error)
+            reason = failure_reason(error)
             row = self.row(claimed, name, FAILED, reason=reason[:_LONGEST_REASON])
             return _Event((row,), DestinationResult(name, "failed", "", reason=reason))
 
     def _outcome(
         self, claimed: _Claimed, results: Mapping[str, DestinationResult], plan: Stamp, started: float
     ) -> list[ReceiptRow]:
-        failed = {name: one.reason for name, one in results.items() if one.status == "failed"}
+        failed = {name: result.reason for name, result in results.items() if result.status == "failed"}
         reason = " ".join(f"{name}: {ended(reason)}" for name, reason in failed.items())
         row = self._whole(
             claimed.stamp,
@@ -588,7 +588,7 @@ class _Run:
         row = self._whole(
             stamp or unknown,
             FAILED,
-            reason=told(error)[:_LONGEST_REASON],
+            reason=failure_reason(error)[:_LONGEST_REASON],
             seconds=time.monotonic() - started,
         )
         with suppress(PlatformError):
@@ -597,7 +597,7 @@ class _Run:
     def _tried(self, what: str, attempt: Callable[[], Value]) -> Value:
         def failing(number: int, error: BaseException, again: bool) -> None:
             if again:
-                self.watcher.report(f"{self.order.name}: {what}, attempt {number}: {told(error)}")
+                self.watcher.report(f"{self.order.name}: {what}, attempt {number}: {failure_reason(error)}")
 
         return with_attempts(
             self.order.policy, lambda _: attempt(), failing, until=self.until, stopped=self.stopped
@@ -612,14 +612,14 @@ class _Sending:
     ) -> None:
         self.run, self.claimed, self.name, self.staged, self.report = run, claimed, name, staged, report
         had = claimed.state.delivered(name) if claimed.state is not None else {}
-        done = [one for one in staged.files if one.name in had and had[one.name].sha256 == one.sha256]
-        self.left = [one for one in staged.files if one not in done]
+        done = [file for file in staged.files if file.name in had and had[file.name].sha256 == file.sha256]
+        self.left = [file for file in staged.files if file not in done]
         self.recipients = Recipients()
         if claimed.state is not None:
-            for one in self.left:
-                self.recipients.have(one.name, claimed.state.recipients(name, one))
-        self.total = sum(one.size for one in staged.files)
-        self.done = sum(one.size for one in done)
+            for staged_files in self.left:
+                self.recipients.have(staged_files.name, claimed.state.recipients(name, staged_files))
+        self.total = sum(file.size for file in staged.files)
+        self.done = sum(file.size for file in done)
         self.of_file = self.of_attempt = self.attempt = 0
         self.began = time.monotonic()
         self.address = ""
@@ -637,7 +637,9 @@ class _Sending:
             if not _is_of_destination(error):
                 return _Event((), error=error)
             receipts = tuple(self.receipts)
-            return self._event(DestinationResult(self.name, "failed", self.address, receipts, told(error)))
+            return self._event(
+                DestinationResult(self.name, "failed", self.address, receipts, failure_reason(error))
+            )
         self._log(self.attempt, "delivered")
         run.watcher.report(
             f"{run.order.name}: {self.name} has {described(self.staged.files)}: {self.address}"
@@ -675,8 +677,10 @@ class _Sending:
             return self.recipients.write(transfer, file, self._progress)
         except PartlyDelivered as error:
             members = {"files": len(self.staged.files), "attempt": number, "sha256": file.sha256}
-            for one in error.recipients:
-                row = self.run.row(self.claimed, self.name, PARTLY, file=file.name, address=one, **members)
+            for recipient in error.recipients:
+                row = self.run.row(
+                    self.claimed, self.name, PARTLY, file=file.name, address=recipient, **members
+                )
                 self.rows.append(row)
             raise
 
@@ -700,7 +704,7 @@ class _Sending:
     def _failing(self, number: int, error: BaseException, again: bool) -> None:
         if not _is_of_destination(error):
             return
-        reason = told(error)
+        reason = failure_reason(error)
         self._log(number, "again" if again else "failed", reason=reason[:_LONGEST_REASON])
         failed = self.run.row(
             self.claimed,
@@ -732,7 +736,7 @@ class _Sending:
             attempt=attempt,
             status=status,
             files=len(self.receipts),
-            bytes=sum(one.sent for one in self.receipts),
+            bytes=sum(receipt.sent for receipt in self.receipts),
             seconds=round(time.monotonic() - self.began, 3),
             **fields,
         )
@@ -777,13 +781,13 @@ def _arrived(events: queue.SimpleQueue[_Event], timeout: float | None) -> list[_
 
 def described(files: Sequence[StagedFile]) -> str:
     """The files in words: how many, bytes and rows."""
-    counted = [one.rows for one in files if one.rows is not None]
+    counted = [file.rows for file in files if file.rows is not None]
     rows = f", {sum(counted):,} rows" if counted else ""
     name = files[0].name if len(files) == 1 else f"{len(files):,} files"
-    return f"{name} ({sum(one.size for one in files):,} bytes{rows})"
+    return f"{name} ({sum(file.size for file in files):,} bytes{rows})"
 
 
-def told(error: BaseException) -> str:
+def failure_reason(error: BaseException) -> str:
     """The reason of an error; the text of an unexpected error is left out, as it may have secrets in it."""
     return reason_of(error, tell_text=isinstance(error, PlatformError))
 
@@ -808,12 +812,12 @@ def _may_be_empty(source: DataSource) -> bool:
 
 
 def _files(content: Iterator[Rows | Bytes]) -> Iterator[Bytes]:
-    for one in content:
-        if isinstance(one, Rows):
+    for item in content:
+        if isinstance(item, Rows):
             raise DeliveryError(
-                f"The rows of {one.name} have no format. Add one to the delivery's key render, such as csv."
+                f"The rows of {item.name} have no format. Add one to the delivery's key render, such as csv."
             )
-        yield one
+        yield item
 
 
 def _value_or_error(make: Callable[[], Value]) -> Value | BaseException:

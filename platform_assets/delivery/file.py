@@ -151,7 +151,7 @@ def own_mistakes(given: Repaired[DeliverySettings]) -> Iterator[Mistake]:
         if key == "file":
             yield Mistake((key,), shown(settings.file), f"another name ({reason})")
         else:
-            names = ", ".join(one.name for one in settings.render)
+            names = ", ".join(renderer.name for renderer in settings.render)
             yield Mistake((key,), f"[{names}]", f"steps that fit the source ({reason})")
     link = settings.on_success.link if settings.on_success else None
     if link is not None and link.to not in settings.to and ("to",) not in given.lost:

@@ -38,19 +38,19 @@ def success_alert(
         now: The time, UTC.
         run_url: The address of the run in Dagster's UI.
     """
-    told = settings.on_success
-    if told is None:
+    on_success = settings.on_success
+    if on_success is None:
         return None
-    awaited = [told.link.to] if told.link is not None else list(settings.to)
-    by_name = {one.destination: one for one in result.destinations}
+    awaited = [on_success.link.to] if on_success.link is not None else list(settings.to)
+    by_name = {destination.destination: destination for destination in result.destinations}
     if any(by_name[name].status == "failed" for name in awaited):
         return None
     stamp, files = result.stamp, result.files
-    rows = [one.rows for one in files if one.rows is not None]
+    rows = [file.rows for file in files if file.rows is not None]
     lines = [f"{settings.title}: {_counted(files, rows)}.", ""]
-    if told.link is not None:
-        expires = dt.timedelta(hours=told.link.expires_hours)
-        lines += _links(by_name[told.link.to], files, expires, link, now)
+    if on_success.link is not None:
+        expires = dt.timedelta(hours=on_success.link.expires_hours)
+        lines += _links(by_name[on_success.link.to], files, expires, link, now)
     else:
         lines += ["Where to find it:", *(_found_at(by_name[name]) for name in awaited)]
     lines += ["", f"Data of {_when(stamp.at)}. Delivery {stamp.uuid}."]
@@ -68,7 +68,7 @@ def success_alert(
         ),
         run_url=run_url,
         message="\n".join(lines),
-        channels=told.channels,
+        channels=on_success.channels,
     )
 
 
@@ -136,7 +136,7 @@ def _counted(files: Sequence[StagedFile], rows: Sequence[int]) -> str:
     counted = f", {sum(rows):,} rows" if rows else ""
     if len(files) == 1:
         return f"{files[0].name} is ready ({_size(files[0].size)}{counted})"
-    return f"{len(files):,} files are ready ({_size(sum(one.size for one in files))}{counted})"
+    return f"{len(files):,} files are ready ({_size(sum(file.size for file in files))}{counted})"
 
 
 def _links(

@@ -330,7 +330,11 @@ class DeliveryResult:
     @property
     def failures(self) -> dict[str, str]:
         """The reason of each destination that failed; empty if every destination has the files."""
-        return {one.destination: one.reason for one in self.destinations if one.status == "failed"}
+        return {
+            destination.destination: destination.reason
+            for destination in self.destinations
+            if destination.status == "failed"
+        }
 
 
 @runtime_checkable

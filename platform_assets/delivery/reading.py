@@ -48,48 +48,50 @@ class DataReading:
         Raises:
             PlatformError: It may not.
         """
-        for one in content:
-            if isinstance(one, Rows):
-                self.columns.append(tuple(one.batches.schema.names))
-                batches = self._hashed_rows(one.batches)
+        for item in content:
+            if isinstance(item, Rows):
+                self.columns.append(tuple(item.batches.schema.names))
+                batches = self._hashed_rows(item.batches)
                 for place in self.places:
                     batches = self.protection.applied(batches, place)
-                query = one.query if batches is one.batches else None
-                yield replace(one, batches=batches, query=query)
+                query = item.query if batches is item.batches else None
+                yield replace(item, batches=batches, query=query)
             else:
                 # The empty name stands for the place of the delivery itself.
-                self.columns.append(("", one.name))
-                yield from self._file(one)
+                self.columns.append(("", item.name))
+                yield from self._file(item)
 
-    def _file(self, one: Bytes) -> Iterator[Bytes]:
+    def _file(self, content: Bytes) -> Iterator[Bytes]:
         if self._hash is not None:
             # A file that is taken from its path would not be read here.
-            chunks = chunks_of(one.path) if one.path is not None else one.chunks
-            one = replace(one, path=None, chunks=self._hashed_bytes(one.name, chunks))
-        places = [place for place in self.places if self.protection.concerns_file(one.name, place)]
+            chunks = chunks_of(content.path) if content.path is not None else content.chunks
+            content = replace(content, path=None, chunks=self._hashed_bytes(content.name, chunks))
+        places = [place for place in self.places if self.protection.concerns_file(content.name, place)]
         if not places:
-            yield one
-        elif one.path is not None:
-            before = LocalState.of(one.path)
-            self._check(one.path, one, places)
-            yield one
-            if LocalState.of(one.path) != before:
-                raise DestinationUnavailable(f"The file {one.path} changed while it was inspected and read.")
+            yield content
+        elif content.path is not None:
+            before = LocalState.of(content.path)
+            self._check(content.path, content, places)
+            yield content
+            if LocalState.of(content.path) != before:
+                raise DestinationUnavailable(
+                    f"The file {content.path} changed while it was inspected and read."
+                )
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             waiting = self.folder / f"inspected-{len(self.columns):06d}"
             try:
                 with open(waiting, "wb") as sink:
-                    sink.writelines(one.chunks)
-                self._check(waiting, one, places)
-                yield replace(one, chunks=chunks_of(waiting))
+                    sink.writelines(content.chunks)
+                self._check(waiting, content, places)
+                yield replace(content, chunks=chunks_of(waiting))
             finally:
                 waiting.unlink(missing_ok=True)
 
-    def _check(self, file: Path, one: Bytes, places: Sequence[str]) -> None:
+    def _check(self, file: Path, content: Bytes, places: Sequence[str]) -> None:
         for place in places:
             with open(file, "rb") as source:
-                self.protection.check_file(source, one.name, file.stat().st_size, place)
+                self.protection.check_file(source, content.name, file.stat().st_size, place)
 
     def _hashed_rows(self, batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
         if (known := self._hash) is None:

@@ -103,7 +103,9 @@ class ReceiptRow:
     def stored(self) -> dict[str, Any]:
         """The row as the log takes it."""
         members = {column.name: getattr(self, column.name) for column in RECEIPT_COLUMNS[:-1]}
-        return {name: storable(one) if isinstance(one, str) else one for name, one in members.items()}
+        return {
+            name: storable(member) if isinstance(member, str) else member for name, member in members.items()
+        }
 
 
 def _row(values: Sequence[Any]) -> ReceiptRow:
@@ -137,7 +139,7 @@ class ShipmentState:
     @property
     def version(self) -> str:
         """The version of its data; empty if it was not known yet."""
-        return next((one.version for one in reversed(self.rows) if one.version), "")
+        return next((row.version for row in reversed(self.rows) if row.version), "")
 
     @property
     def definition(self) -> str:
@@ -147,46 +149,46 @@ class ShipmentState:
     @property
     def is_interrupted(self) -> bool:
         """True if its last run left no outcome."""
-        whole = [one for one in self.rows if not one.destination]
+        whole = [row for row in self.rows if not row.destination]
         return bool(whole) and whole[-1].status not in _OUTCOMES
 
     @property
     def is_failed(self) -> bool:
         """True if its last run has failed."""
-        whole = [one for one in self.rows if not one.destination]
+        whole = [row for row in self.rows if not row.destination]
         return bool(whole) and whole[-1].status == FAILED
 
     @property
     def is_empty(self) -> bool:
         """True if its data had no file, and was allowed to have none."""
-        return any((one.status, one.reason) == (SKIPPED, NO_FILE) for one in self.rows)
+        return any((row.status, row.reason) == (SKIPPED, NO_FILE) for row in self.rows)
 
     def files(self, stamp: Stamp) -> tuple[StagedFile, ...]:
         """Its files as the receipts describe them; their content may be gone."""
-        by_name = {one.file: one for one in self.rows if one.status == DELIVERED and one.file}
+        by_name = {row.file: row for row in self.rows if row.status == DELIVERED and row.file}
         return tuple(
-            StagedFile(Path(name), name, one.size or 0, one.sha256, "", one.rows, "", stamp)
-            for name, one in by_name.items()
+            StagedFile(Path(name), name, receipt.size or 0, receipt.sha256, "", receipt.rows, "", stamp)
+            for name, receipt in by_name.items()
         )
 
     @property
     def delivered_at(self) -> dt.datetime:
         """When the newest of its files was delivered, UTC; its first attempt if none was."""
-        return max((one.at for one in self.rows if one.status == DELIVERED), default=self.planned_at)
+        return max((row.at for row in self.rows if row.status == DELIVERED), default=self.planned_at)
 
     def delivered(self, destination: str) -> dict[str, ReceiptRow]:
         """The receipts of the files that a destination has, by the files' names."""
         return {
-            one.file: one
-            for one in self.rows
-            if one.destination == destination and one.status == DELIVERED and one.file
+            row.file: row
+            for row in self.rows
+            if row.destination == destination and row.status == DELIVERED and row.file
         }
 
     def recipients(self, destination: str, file: StagedFile) -> frozenset[str]:
         """The addresses of those recipients of a destination that have a file."""
         wanted = (destination, PARTLY, file.name, file.sha256)
         return frozenset(
-            one.address for one in self.rows if (one.destination, one.status, one.file, one.sha256) == wanted
+            row.address for row in self.rows if (row.destination, row.status, row.file, row.sha256) == wanted
         )
 
     def has_all(self, destination: str) -> bool:
@@ -203,12 +205,12 @@ class ShipmentState:
             now: The time, UTC.
         """
         claims: dict[str, ReceiptRow] = {}
-        for one in self.rows:
-            if not one.destination:
-                claims.pop(one.claimed_by, None)
-                if one.claimed_until is not None:
-                    claims[one.claimed_by] = one
-        return next((one for one in claims.values() if _is_held(one, now)), None)
+        for row in self.rows:
+            if not row.destination:
+                claims.pop(row.claimed_by, None)
+                if row.claimed_until is not None:
+                    claims[row.claimed_by] = row
+        return next((claim for claim in claims.values() if _is_held(claim, now)), None)
 
 
 @dataclass(frozen=True)

@@ -176,10 +176,10 @@ class Staging:
         try:
             folder.mkdir(parents=True)
             size = 0
-            for number, one in enumerate(files):
-                if one.path is not None and self._is_original(one):
-                    originals[one.path] = LocalState.of(one.path)
-                file = self._written(one, folder / f"{number:06d}", stamp, self.limit - size)
+            for number, source_file in enumerate(files):
+                if source_file.path is not None and self._is_original(source_file):
+                    originals[source_file.path] = LocalState.of(source_file.path)
+                file = self._written(source_file, folder / f"{number:06d}", stamp, self.limit - size)
                 size += 0 if file.path in originals else file.size
                 written.append(file)
             if not written:
@@ -192,7 +192,7 @@ class Staging:
                 given, content = naming.manifest(staged, stamp)
                 listed = Bytes(given, iter([content]), content_type="application/json")
                 file = self._written(listed, folder / _MANIFEST, stamp, self.limit)
-                staged += _named([file], stamp, naming, taken=[one.name for one in staged])
+                staged += _named([file], stamp, naming, taken=[file.name for file in staged])
             done = StagedData(tuple(staged), data.version, tuple(data.columns), originals)
             write_whole(folder / _COMPLETE, json.dumps(_listed(done)).encode())
         except BaseException as error:
@@ -202,11 +202,11 @@ class Staging:
             raise
         return done
 
-    def _written(self, one: Bytes, target: Path, stamp: Stamp, left: int) -> StagedFile:
+    def _written(self, content: Bytes, target: Path, stamp: Stamp, left: int) -> StagedFile:
         """Write a file and compute its checksums; a local file is only read."""
         sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-        in_place = self._is_original(one)
-        chunks = one.chunks if one.path is None else chunks_of(one.path)
+        in_place = self._is_original(content)
+        chunks = content.chunks if content.path is None else chunks_of(content.path)
         with open(os.devnull if in_place else target, "wb") as sink:
             for chunk in chunks:
                 size += len(chunk)
@@ -219,12 +219,12 @@ class Staging:
                 md5.update(chunk)
                 sink.write(chunk)
         checksums = sha256.hexdigest(), md5.hexdigest()
-        place, rows = one.path if in_place and one.path is not None else target, one.row_count()
-        return StagedFile(place, one.name, size, *checksums, rows, one.content_type, stamp)
+        place, rows = content.path if in_place and content.path is not None else target, content.row_count()
+        return StagedFile(place, content.name, size, *checksums, rows, content.content_type, stamp)
 
-    def _is_original(self, one: Bytes) -> bool:
+    def _is_original(self, content: Bytes) -> bool:
         """Return True if the content is a file of the user's, which need not be copied."""
-        return one.path is not None and not one.path.is_relative_to(self.folder)
+        return content.path is not None and not content.path.is_relative_to(self.folder)
 
     @contextmanager
     def workshop(self, stamp: Stamp, variant: str) -> Iterator[Path]:
@@ -265,7 +265,7 @@ class Staging:
             columns = tuple(tuple(names) for names in listed["columns"])
             staged = StagedData(files, listed["version"], columns, originals)
             # A power cut may have kept the list and lost what was written before it.
-            if all(_is_there(one, originals) for one in files):
+            if all(_is_there(file, originals) for file in files):
                 return staged
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -280,9 +280,9 @@ class Staging:
     def remove_others(self, uuid: str) -> None:
         """Remove what is left of other versions than this; all if empty."""
         if self.folder.is_dir():
-            for one in self.folder.iterdir():
-                if one.name != uuid:
-                    shutil.rmtree(one, ignore_errors=True)
+            for path in self.folder.iterdir():
+                if path.name != uuid:
+                    shutil.rmtree(path, ignore_errors=True)
             self._remove_empty()
 
     def _remove_empty(self) -> None:
@@ -311,9 +311,9 @@ def local_files(staging: Staging, files: Mapping[str, Path], generator: str) -> 
     content = (Bytes(name, iter(()), path=path) for name, path in files.items())
     naming = Naming(lambda _stamp, given, _number, _rows: given)
     staged = staging.stage(content, stamp, "files", _AsTheyAre("", [(name,) for name in names]), naming)
-    own = (str(uuid.uuid5(uuid.NAMESPACE_URL, f"{one.name}\n{one.sha256}")) for one in staged.files)
+    own = (str(uuid.uuid5(uuid.NAMESPACE_URL, f"{file.name}\n{file.sha256}")) for file in staged.files)
     marked = (
-        replace(one, stamp=replace(stamp, uuid=mark)) for one, mark in zip(staged.files, own, strict=True)
+        replace(file, stamp=replace(stamp, uuid=mark)) for file, mark in zip(staged.files, own, strict=True)
     )
     return replace(staged, files=tuple(marked))
 
@@ -370,8 +370,8 @@ def _listed(staged: StagedData) -> dict[str, object]:
         "version": staged.version,
         "columns": staged.columns,
         "files": [
-            [str(one.path), one.name, one.size, one.sha256, one.md5, one.rows, one.content_type]
-            for one in staged.files
+            [str(file.path), file.name, file.size, file.sha256, file.md5, file.rows, file.content_type]
+            for file in staged.files
         ],
-        "originals": {str(path): astuple(one) for path, one in staged.originals.items()},
+        "originals": {str(path): astuple(original) for path, original in staged.originals.items()},
     }

@@ -63,7 +63,7 @@ class TasksRoom(Assembly[TasksRoomSettings]):
             if name == _FOLDER:
                 continue
             # A definition of assets has specs; the spec of an external asset stands for itself.
-            specs = (spec for one in defs.assets or () for spec in getattr(one, "specs", (one,)))
+            specs = (spec for asset in defs.assets or () for spec in getattr(asset, "specs", (asset,)))
             for spec in specs:
                 assets["/".join(spec.key.path)] = ["/".join(dep.asset_key.path) for dep in spec.deps]
             jobs |= {job.name for job in defs.jobs or ()}
@@ -181,14 +181,14 @@ class TasksRoom(Assembly[TasksRoomSettings]):
         from platform_assets.tasks.plan import build_plans
 
         path = self._located(file)
-        replaced = [replacement(one) for one in given]
+        replaced = [replacement(plan) for plan in given]
         chosen = load_file(path, TaskFile, variables=self.variables, replaced=replaced)
         if replaced:
             self._check_known(chosen, given)
         others = load_files(self.files_folder, TaskFile, variables=self.variables)
-        files = [chosen, *(one for one in others if one.name != chosen.name)]
+        files = [chosen, *(other for other in others if other.name != chosen.name)]
         plans = build_plans(files, self.registry, elsewhere, self.settings.tasks.external_assets)
-        return next(one for one in plans if one.file == path)
+        return next(plan for plan in plans if plan.file == path)
 
     def _check_known(self, chosen: ConfigFile[TaskFile], given: Sequence[str]) -> None:
         """Check that given values of `vars` take the place of others: a misspelt one would be ignored.
@@ -219,7 +219,7 @@ class TasksRoom(Assembly[TasksRoomSettings]):
         named = self.files_folder / f"{file.removesuffix('.conf')}.conf"
         path = Path(file) if "/" in file or not named.is_file() else named
         if not path.is_file():
-            known = ", ".join(sorted(one.stem for one in self.files_folder.glob("*.conf"))) or "none"
+            known = ", ".join(sorted(path.stem for path in self.files_folder.glob("*.conf"))) or "none"
             raise SettingsError(
                 f"There is no task file {file}. Name a file, or one of {self.files_folder}: {known}."
             )
@@ -278,7 +278,7 @@ class TasksRoom(Assembly[TasksRoomSettings]):
         mistakes = [mistake for plan in self.plans(elsewhere) for mistake in plan.mistakes]
         is_searched = bool(self.settings.tasks.folders) or self.registry.is_searched
         broken = self.registry.broken if is_searched else ()
-        return [*mistakes, *(f"{one.origin}: {one.reason}" for one in broken)]
+        return [*mistakes, *(f"{problem.origin}: {problem.reason}" for problem in broken)]
 
 
 ROOM = TasksRoom

@@ -61,7 +61,7 @@ def list_tasks() -> None:
             )
         else:
             typer.echo(f"There are no task files in {room.files_folder}.")
-        _mistakes([f"{one.origin}: {one.reason}" for one in registry.broken])
+        _mistakes([f"{problem.origin}: {problem.reason}" for problem in registry.broken])
 
 
 @app.command()
@@ -75,13 +75,16 @@ def describe(name: Annotated[str, typer.Argument(help="The name of a task, or of
         registry = room.registry
         known = registry.find(name)
         if known is None:
-            plan = next((one for one in room.plans(None) if name in (one.name, one.file.name)), None)
+            plan = next((plan for plan in room.plans(None) if name in (plan.name, plan.file.name)), None)
             if plan is not None:
                 _describe_file(plan)
                 return
             raise TaskError(f"There is no task {name}; expected {suggestion(name, registry.names())}.")
         typer.echo(f"{known.name}\n\n{known.signature.help}\n")
-        rows = [(one.name, one.expected, _default(one), one.help) for one in known.signature.parameters]
+        rows = [
+            (parameter.name, parameter.expected, _default(parameter), parameter.help)
+            for parameter in known.signature.parameters
+        ]
         if rows:
             print_rows(("argument", "type", "default", "meaning"), rows)
         else:
@@ -96,18 +99,19 @@ def _describe_file(plan: TaskPlan) -> None:
     if plan.schedule is not None:
         typer.echo(f"\nSchedule: {plan.schedule.cron} {plan.schedule.timezone}, once it is switched on")
     rows = [
-        (one.id, one.known.name, one.known.signature.summary.rstrip("."), _notes(one)) for one in plan.tasks
+        (task.id, task.known.name, task.known.signature.summary.rstrip("."), _notes(task))
+        for task in plan.tasks
     ]
     print_rows(("id", "task", "what it does", "how"), rows)
     typer.echo(f"Their arguments: {this_command()} tasks run {plan.name} --dry-run")
 
 
-def _default(one: Parameter) -> str:
-    if one.required:
+def _default(parameter: Parameter) -> str:
+    if parameter.required:
         return "(required)"
-    if one.default is None:
+    if parameter.default is None:
         return ""
-    return str(one.default).lower() if isinstance(one.default, bool) else str(one.default)
+    return str(parameter.default).lower() if isinstance(parameter.default, bool) else str(parameter.default)
 
 
 @app.command()
@@ -116,7 +120,7 @@ def validate() -> None:
     with plain_errors():
         room = _room()
         plans = room.plans(room.elsewhere())
-        broken = [f"{one.origin}: {one.reason}" for one in room.registry.broken]
+        broken = [f"{problem.origin}: {problem.reason}" for problem in room.registry.broken]
         mistakes = [line for plan in plans for line in plan.mistakes]
         _mistakes([*mistakes, *broken])
         valid = sum(not plan.mistakes for plan in plans)
@@ -179,7 +183,9 @@ def run(
         if not done.succeeded:
             for failure in done.failures:
                 typer.secho(failure, fg=typer.colors.RED, err=True)
-            failed = (task.id for task in plan.tasks if any(f"{task.id}: " in one for one in done.failures))
+            failed = (
+                task.id for task in plan.tasks if any(f"{task.id}: " in failure for failure in done.failures)
+            )
             again = f"{this_command()} tasks run {file} --from {next(failed, 'ID')}"
             hint = f"To continue there: {again}"
             typer.secho(f"The run failed after {seconds:.1f} s; its id is {done.run_id}. {hint}", err=True)
@@ -231,21 +237,21 @@ def _shown(task: PlannedTask, name: str, value: Any) -> str:
     from platform_assets.configuration.secrets import Secret
     from platform_assets.configuration.stores import SECRET_OPTION
 
-    def render(key: str, one: Any) -> str:
-        if isinstance(one, Secret):
-            return str(one)
-        if isinstance(one, BaseModel):
+    def render(key: str, item: Any) -> str:
+        if isinstance(item, Secret):
+            return str(item)
+        if isinstance(item, BaseModel):
             # Secrets become references.
-            one = one.model_dump(exclude_unset=True, mode="json")
-        if isinstance(one, dict):
-            return "{" + ", ".join(f"{inner} = {render(str(inner), it)}" for inner, it in one.items()) + "}"
+            item = item.model_dump(exclude_unset=True, mode="json")
+        if isinstance(item, dict):
+            return "{" + ", ".join(f"{inner} = {render(str(inner), it)}" for inner, it in item.items()) + "}"
         if SECRET_OPTION.search(key) or key.lower() in _SECRET_HEADERS:
             return _HIDDEN
-        if isinstance(one, list | tuple):
-            return "[" + ", ".join(render("", it) for it in one) + "]"
+        if isinstance(item, list | tuple):
+            return "[" + ", ".join(render("", it) for it in item) + "]"
         from platform_assets.configuration.mistakes import shown
 
-        return str(one) if isinstance(one, Path) else shown(one).strip('"')
+        return str(item) if isinstance(item, Path) else shown(item).strip('"')
 
     text = render(name, value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -35,11 +35,19 @@ class TaskFileComponent(PlatformComponent):
 
     def mistakes(self, rooms: Rooms) -> Sequence[str]:
         """See `PlatformComponent.mistakes`."""
-        return next(one for one in rooms.of(TasksRoom).checked_plans if one.name == self.name).mistakes
+        return next(
+            checked_plan
+            for checked_plan in rooms.of(TasksRoom).checked_plans
+            if checked_plan.name == self.name
+        ).mistakes
 
     def own_defs(self, rooms: Rooms) -> dg.Definitions:
         """See `PlatformComponent.own_defs`."""
-        plan = next(one for one in rooms.of(TasksRoom).checked_plans if one.name == self.name)
+        plan = next(
+            checked_plan
+            for checked_plan in rooms.of(TasksRoom).checked_plans
+            if checked_plan.name == self.name
+        )
         # Files share the definitions of their steps, whose names are unique in a code location.
         return job_defs(rooms.definitions()[TASKS], plan)
 

@@ -69,7 +69,7 @@ def build_jobs(
     jobs, schedules = [], []
     for plan in plans:
         # An error in one file's job that nobody foresaw must not cost the others theirs.
-        made = None if plan.mistakes else result_or_reason(lambda one: _job(one, steps), plan)
+        made = None if plan.mistakes else result_or_reason(lambda plan_: _job(plan_, steps), plan)
         if isinstance(made, tuple):
             assets += made[0]
             job = made[1]
@@ -103,12 +103,14 @@ def job_defs(defs: dg.Definitions, plan: "TaskPlan") -> dg.Definitions:
     produces = {_key(key) for key in plan.produces}
     return dg.Definitions(
         assets=[
-            one
-            for one in defs.assets or ()
-            if isinstance(one, dg.AssetsDefinition) and not produces.isdisjoint(one.keys)
+            asset
+            for asset in defs.assets or ()
+            if isinstance(asset, dg.AssetsDefinition) and not produces.isdisjoint(asset.keys)
         ],
-        jobs=[one for one in defs.jobs or () if one.name == plan.name],
-        schedules=[one for one in defs.schedules or () if one.name == schedule_name(plan.name)],
+        jobs=[job for job in defs.jobs or () if job.name == plan.name],
+        schedules=[
+            schedule for schedule in defs.schedules or () if schedule.name == schedule_name(plan.name)
+        ],
     )
 
 
@@ -139,10 +141,10 @@ def _free_name(name: str, taken: Collection[str]) -> str:
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name).lstrip("_") or "tasks"
     numbered = (f"{plain}_broken_{number}" for number in itertools.count(2))
     names = itertools.chain((plain, f"{plain}_broken"), numbered)
-    return next(one for one in names if one not in taken and one not in RESERVED)
+    return next(name for name in names if name not in taken and name not in RESERVED)
 
 
-def _said(plan: "TaskPlan") -> str:
+def _sentence(plan: "TaskPlan") -> str:
     lines = "\n".join(f"- {line}" for line in plan.mistakes)
     return (
         f"DISABLED: {plan.file.name} has mistakes; its tasks do not run until they are corrected.\n\n{lines}"
@@ -157,18 +159,18 @@ def _disabled(plan: "TaskPlan", key: str) -> dg.AssetSpec:
         owners=OWNERS,
         kinds={"disabled"},
         tags={"disabled": "true"},
-        description=_said(plan),
+        description=_sentence(plan),
         metadata={"file": plan.file.name},
     )
 
 
 def _broken_job(plan: "TaskPlan", name: str) -> dg.JobDefinition:
     """Define the job of a file that has mistakes: it fails at once and says which."""
-    said = _said(plan)
+    sentence = _sentence(plan)
 
-    @dg.op(name=f"{TASKS}__{name}__{_BROKEN}", description=said)
+    @dg.op(name=f"{TASKS}__{name}__{_BROKEN}", description=sentence)
     def fail() -> None:
-        raise dg.Failure(description=said, allow_retries=False)
+        raise dg.Failure(description=sentence, allow_retries=False)
 
     graph = dg.GraphDefinition(
         name=f"{TASKS}__{name}",
@@ -176,7 +178,7 @@ def _broken_job(plan: "TaskPlan", name: str) -> dg.JobDefinition:
         dependencies={dg.NodeInvocation(fail.name, alias=_BROKEN): {}},
     )
     return graph.to_job(
-        name=name, description=said, executor_def=dg.in_process_executor, tags={FILE: "broken"}
+        name=name, description=sentence, executor_def=dg.in_process_executor, tags={FILE: "broken"}
     )
 
 
@@ -205,14 +207,14 @@ class _Steps:
             name=f"{TASKS}__task_{name}_{reads}_{produces}",
             description=f"{name}: {task.known.signature.summary}",
             ins={_AFTER: dg.In(dg.Nothing), **{_input(n): dg.In(dg.Nothing) for n in range(reads)}},
-            out={one: dg.Out(dg.Nothing, is_required=False) for one in outputs},
+            out={output: dg.Out(dg.Nothing, is_required=False) for output in outputs},
         )
         def run(
             context: dg.OpExecutionContext, tasks: dg.ResourceParam[TasksRoom]
         ) -> Iterator[dg.Output[None]]:
             node = context.get_step_execution_context().op
             plan = self._plans[node.tags[FILE]]
-            planned = next(one for one in plan.tasks if one.id == node.name)
+            planned = next(task for task in plan.tasks if task.id == node.name)
             yield from _executed(context, tasks, plan, planned)
 
         return run
@@ -292,7 +294,7 @@ def _done(context: dg.OpExecutionContext, metadata: Mapping[str, Any]) -> Iterat
 def _left_out(context: dg.OpExecutionContext, plan: "TaskPlan", task: "PlannedTask") -> str | None:
     """Return why a task does not run in this run, or None."""
     start = context.run.tags.get(RUN_FROM)
-    ids = [one.id for one in plan.tasks]
+    ids = [task.id for task in plan.tasks]
     if start in ids and task.id not in after(plan, start):
         return f"the run starts at {start}"
     if task.when is False:
@@ -309,13 +311,13 @@ def _left_out(context: dg.OpExecutionContext, plan: "TaskPlan", task: "PlannedTa
 
 def after(plan: "TaskPlan", start: str) -> set[str]:
     """Return the ids of a task and of all that come after it in the plan's order."""
-    ids = [one.id for one in plan.tasks]
+    ids = [task.id for task in plan.tasks]
     return set(ids[ids.index(start) :])
 
 
 def _before(plan: "TaskPlan", task: "PlannedTask") -> set[str]:
     """Return the ids of all tasks that a task needs, directly or through others."""
-    needs = {one.id: one.needs for one in plan.tasks}
+    needs = {task.id: task.needs for task in plan.tasks}
     found: set[str] = set()
     left = [*task.needs]
     while left:
@@ -356,7 +358,7 @@ def _graph(plan: "TaskPlan", steps: _Steps) -> dg.GraphDefinition:
     if plan.whole or plan.tolerates_failures:
         last = steps.outcome(plan)
         nodes[last.name] = last
-        dependencies[dg.NodeInvocation(last.name, alias=_OUTCOME)] = _needs([one.id for one in plan.tasks])
+        dependencies[dg.NodeInvocation(last.name, alias=_OUTCOME)] = _needs([task.id for task in plan.tasks])
         for number, key in enumerate(plan.whole):
             outputs.append(_mapped(key, _OUTCOME, number))
     return dg.GraphDefinition(
@@ -382,7 +384,7 @@ def _mapped(key: str, node: str, number: int) -> dg.OutputMapping:
 def _needs(ids: Sequence[str]) -> dict[str, Any]:
     if not ids:
         return {}
-    return {_AFTER: dg.MultiDependencyDefinition([dg.DependencyDefinition(one, _DONE) for one in ids])}
+    return {_AFTER: dg.MultiDependencyDefinition([dg.DependencyDefinition(id_, _DONE) for id_ in ids])}
 
 
 def _asset_job(plan: "TaskPlan", steps: _Steps) -> tuple[dg.AssetsDefinition, Any]:
@@ -419,8 +421,8 @@ def _lineage(plan: "TaskPlan") -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     by_id = {task.id: task for task in plan.tasks}
     for task in plan.tasks:
-        before = [by_id[one] for one in by_id if one in _before(plan, task)]
-        upstream = [key for one in before for key in (*one.reads, *one.produces)]
+        before = [by_id[task_id] for task_id in by_id if task_id in _before(plan, task)]
+        upstream = [key for task_before in before for key in (*task_before.reads, *task_before.produces)]
         for key in task.produces:
             found[key] = list(dict.fromkeys((*upstream, *task.reads)))
     everything = list(dict.fromkeys((*plan.reads, *found)))

@@ -183,7 +183,7 @@ class TaskRunner:
     def _record(self, plan: TaskPlan, task: PlannedTask, outcome: TaskOutcome) -> None:
         """Write down what a task made, for deliveries."""
         file = self._record_file(plan.name, task.id)
-        files = [os.path.abspath(one) for one in outcome.files]
+        files = [os.path.abspath(file) for file in outcome.files]
         if not file.is_file() or self._recorded(file) != files:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps({"format": TASK_OUTPUT.version, "files": files}).encode())
@@ -221,9 +221,9 @@ class TaskRunner:
         if not file.is_file():
             return None
         with plain_paths():
-            recorded = [Path(one) for one in self._recorded(file)]
-            files = [one for path in recorded for one in _files_below(path)]
-            state = [(str(one), (stat := one.stat()).st_size, stat.st_mtime_ns) for one in files]
+            recorded = [Path(recorded_path) for recorded_path in self._recorded(file)]
+            files = [file for path in recorded for file in _files_below(path)]
+            state = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
         return hashlib.sha256(repr(state).encode()).hexdigest()[:32], files
 
     def _record_file(self, plan: str, task: str) -> Path:
@@ -233,7 +233,7 @@ class TaskRunner:
 def _files_below(path: Path) -> Sequence[Path]:
     if not path.is_dir():
         return [path]
-    return sorted(one for one in path.rglob("*") if one.is_file() and not one.is_symlink())
+    return sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
 
 
 def _within(deadline: Deadline, call: Callable[[], TaskOutcome]) -> TaskOutcome:

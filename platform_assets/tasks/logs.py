@@ -35,8 +35,8 @@ class Redactor:
             SettingsError: It cannot be fetched.
         """
         value = secret.resolve()
-        for one in (value, *value.splitlines()):
-            text = one.strip()
+        for line in (value, *value.splitlines()):
+            text = line.strip()
             # Anything shorter would turn up in ordinary words.
             if len(text) >= _SHORTEST_SECRET:
                 encoded = base64.b64encode(text.encode()).decode()
@@ -91,7 +91,7 @@ class TaskLog:
         if left_out > 0:
             self._warning(f"... {left_out:,} lines are left out; the last {len(self._tail)} are:")
         held, self._tail = list(self._tail), deque(maxlen=_TAIL)
-        for write, lines in itertools.groupby(held, key=lambda one: one[0]):
+        for write, lines in itertools.groupby(held, key=lambda item: item[0]):
             write("\n".join(line for _, line in lines))
 
     def _add(self, write: Callable[[str], None], text: str) -> None:

@@ -124,15 +124,15 @@ def build_plans(
     """
     claims = _Claims(files, elsewhere, external)
     plans = []
-    for one in files:
-        if one.repaired is None:
-            plans.append(_broken(one))
+    for file in files:
+        if file.repaired is None:
+            plans.append(_broken(file))
             continue
-        made = result_or_reason(lambda given: _plan(given, registry, claims), one, tell_text=False)
+        made = result_or_reason(lambda given: _plan(given, registry, claims), file, tell_text=False)
         if isinstance(made, str):
-            made = TaskPlan(one.name, one.file, mistakes=(f"{one.file}: {ended(made)}",))
+            made = TaskPlan(file.name, file.file, mistakes=(f"{file.file}: {ended(made)}",))
         plans.append(made)
-    return _without_circles(plans, {one.name: one for one in files}, elsewhere)
+    return _without_circles(plans, {file.name: file for file in files}, elsewhere)
 
 
 def _broken(given: ConfigFile[TaskFile], schedule: TaskSchedule | None = None) -> TaskPlan:
@@ -149,12 +149,12 @@ class _Claims:
         self.external = frozenset(external)
         self.producer: dict[str, Path] = {}
         self._unread: list[str] = []
-        for one in files:
-            for key in _claimed(one):
-                self.producer.setdefault(key, one.file)
-            if one.block is None and not one.content:
+        for file in files:
+            for key in _claimed(file):
+                self.producer.setdefault(key, file.file)
+            if file.block is None and not file.content:
                 # Another file that reads an asset of this one must not break with it.
-                self._unread.append(result_or_reason(_text, one.file))
+                self._unread.append(result_or_reason(_text, file.file))
 
     def is_known(self, key: str) -> bool:
         """Return True if an asset can be read; always if the rest of the platform is unknown."""
@@ -168,8 +168,8 @@ class _Claims:
         """Say which key may be meant."""
         known = [*(self.elsewhere.assets if self.elsewhere else ()), *self.external, *self.producer]
         where = "an asset outside of the platform is listed in tasks.external_assets"
-        said = suggestion(key, known)
-        return f"{said}; {where}" if said.startswith("a known") else f"the key of an asset; {where}"
+        text = suggestion(key, known)
+        return f"{text}; {where}" if text.startswith("a known") else f"the key of an asset; {where}"
 
 
 def _text(file: Path) -> str:
@@ -210,9 +210,9 @@ def _whole(name: str, block: TaskFile) -> tuple[str, ...]:
     if not (block.reads or any(entry.reads or entry.produces for entry in entries)):
         return ()
     needs = _needs(block, _ids(entries))
-    needed = {one for of in needs.values() for one in of}
+    needed = {id_ for of in needs.values() for id_ in of}
     is_covered = all(
-        entry.produces or one in needed for one, entry in zip(_ids(entries), entries, strict=True)
+        entry.produces or id_ in needed for id_, entry in zip(_ids(entries), entries, strict=True)
     )
     return () if is_covered and not _tolerates_failures(entries) else (f"{TASKS}/{name}",)
 
@@ -240,7 +240,7 @@ def _plan(given: ConfigFile[TaskFile], registry: TaskRegistry, claims: _Claims) 
             tasks.append(found)
     if mistakes or given.block is None:
         # Numbers of tasks in the order of the file, names in their own.
-        mistakes.sort(key=lambda one: [(isinstance(part, str), part) for part in one.key])
+        mistakes.sort(key=lambda mistake: [(isinstance(part, str), part) for part in mistake.key])
         return _broken(given.with_mistakes(mistakes), block.schedule)
     return TaskPlan(
         given.name,
@@ -292,11 +292,11 @@ def _ids(entries: Sequence[TaskEntry]) -> list[str]:
 def _id_mistakes(entries: Sequence[TaskEntry], ids: Sequence[str]) -> Iterator[Mistake]:
     counts = Counter(ids)
     seen: set[str] = set()
-    for number, one in enumerate(ids):
-        if counts[one] > 1 and one in seen:
+    for number, id_ in enumerate(ids):
+        if counts[id_] > 1 and id_ in seen:
             key = ("tasks", number, "id" if entries[number].id is not None else "name")
-            yield Mistake(key, f"the id {shown(one)} a second time", "an id of its own for each task")
-        seen.add(one)
+            yield Mistake(key, f"the id {shown(id_)} a second time", "an id of its own for each task")
+        seen.add(id_)
 
 
 def _needs(block: TaskFile, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -316,30 +316,30 @@ def _need_mistakes(block: TaskFile, ids: Sequence[str]) -> Iterator[Mistake]:
         for place, needed in enumerate(entry.needs or ()):
             if needed not in ids:
                 has_unknown = True
-                expected = suggestion(needed, [one for one in ids if one != ids[number]])
+                expected = suggestion(needed, [id_ for id_ in ids if id_ != ids[number]])
                 yield Mistake(
                     ("tasks", number, "needs", place), shown(needed), f"{expected}, a task of this file"
                 )
     if has_unknown or len(set(ids)) < len(ids):
         return
     left = _needs(block, ids)
-    while ready := [one for one, of in left.items() if not any(name in left for name in of)]:
-        for one in ready:
-            del left[one]
+    while ready := [id_ for id_, of in left.items() if not any(name in left for name in of)]:
+        for id_ in ready:
+            del left[id_]
     if left:
         circle = _circle(left)
         number = ids.index(circle[0])
-        said = ", ".join(
-            f"{one} needs {other}" for one, other in zip(circle, [*circle[1:], circle[0]], strict=True)
+        text = ", ".join(
+            f"{id_} needs {other}" for id_, other in zip(circle, [*circle[1:], circle[0]], strict=True)
         )
-        yield Mistake(("tasks", number, "needs"), f"a cycle: {said}", "an order in which each task can run")
+        yield Mistake(("tasks", number, "needs"), f"a cycle: {text}", "an order in which each task can run")
 
 
 def _circle(needs: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a cycle of a graph in which every node needs another one of the graph."""
     path = [next(iter(needs))]
     while True:
-        following = next(one for one in needs[path[-1]] if one in needs)
+        following = next(id_ for id_ in needs[path[-1]] if id_ in needs)
         if following in path:
             return path[path.index(following) :]
         path.append(following)
@@ -349,8 +349,8 @@ def _asset_mistakes(given: ConfigFile[TaskFile], block: TaskFile, claims: _Claim
     places: list[tuple[tuple[str | int, ...], TaskFile | TaskEntry]] = [((), block)]
     places += [(("tasks", number), entry) for number, entry in enumerate(block.tasks)]
     own: set[str] = set()
-    for prefix, one in places:
-        for number, key in enumerate(one.produces):
+    for prefix, item in places:
+        for number, key in enumerate(item.produces):
             where = (*prefix, "produces", number)
             if key in own:
                 yield Mistake(where, f"{shown(key)} a second time", "an asset key once")
@@ -359,8 +359,8 @@ def _asset_mistakes(given: ConfigFile[TaskFile], block: TaskFile, claims: _Claim
                 yield Mistake(where, shown(key), "a key of its own; the platform has an asset of this key")
             elif claims.producer.get(key, given.file) != given.file:
                 yield Mistake(where, shown(key), f"a key of its own; {claims.producer[key]} produces it")
-    for prefix, one in places:
-        for number, key in enumerate(one.reads):
+    for prefix, item in places:
+        for number, key in enumerate(item.reads):
             if key in block.produces:
                 expected = "an asset that is made before this task; this one is made by the whole file"
                 yield Mistake((*prefix, "reads", number), shown(key), expected)
@@ -392,8 +392,10 @@ def _task(
         ]
     arguments, wrong = known.signature.validate(entry.args, given.file, deliveries)
     if wrong:
-        return None, [Mistake((*place, "args", *one.key), one.found, one.expected) for one in wrong]
-    own = {key for one in block.tasks for key in one.produces}
+        return None, [
+            Mistake((*place, "args", *mistake.key), mistake.found, mistake.expected) for mistake in wrong
+        ]
+    own = {key for task in block.tasks for key in task.produces}
     reads = [*(() if number else block.reads), *entry.reads]
     whole = _whole(given.name, block)
     return PlannedTask(
@@ -413,10 +415,10 @@ def _task(
 def _nearest_task(name: str, registry: TaskRegistry) -> str:
     """Say which task may be meant, and which modules may have defined it."""
     expected = suggestion(name, registry.names())
-    named = [one for one in registry.broken if one.name == name]
-    broken = named or [one for one in registry.broken if not one.name]
+    named = [problem for problem in registry.broken if problem.name == name]
+    broken = named or [problem for problem in registry.broken if not problem.name]
     reasons = "; ".join(
-        f"{one.origin} cannot be used: {one.reason.rstrip('.')}" for one in broken[:_MOST_NAMED]
+        f"{problem.origin} cannot be used: {problem.reason.rstrip('.')}" for problem in broken[:_MOST_NAMED]
     )
     return f"{expected}. {reasons}" if reasons else expected
 
@@ -426,7 +428,7 @@ def _ordered(tasks: Sequence[PlannedTask]) -> Iterator[PlannedTask]:
     done: set[str] = set()
     left = list(tasks)
     while left:
-        ready = next(one for one in left if done.issuperset(one.needs))
+        ready = next(item for item in left if done.issuperset(item.needs))
         left.remove(ready)
         done.add(ready.id)
         yield ready
@@ -457,13 +459,13 @@ def _without_circles(
             seen[key] = start
             if key in own:
                 found = (key, start)
-            left += [(one, start) for one in before(key)]
+            left += [(key_before, start) for key_before in before(key)]
         if found is None:
             checked.append(plan)
             continue
         given = files[plan.name]
         entries = given.block.tasks if given.block is not None else ()
-        number = next((n for n, one in enumerate(entries) if found[1] in one.reads), None)
+        number = next((n for n, entry in enumerate(entries) if found[1] in entry.reads), None)
         mistake = Mistake(
             ("reads",) if number is None else ("tasks", number, "reads"),
             f"a cycle: {shown(found[1])} is made from {shown(found[0])}, which this file produces",

@@ -77,11 +77,11 @@ def publish(part: Path, target: Path) -> bool:
     return True
 
 
-def is_same(one: Path, other: Path) -> bool:
+def is_same(path: Path, other: Path) -> bool:
     """Return True if both are files, no links, with the same bytes and the same right to execute."""
     if other.is_symlink() or not other.is_file():
         return False
-    return (_executable(one) == _executable(other)) and filecmp.cmp(one, other, shallow=False)
+    return (_executable(path) == _executable(other)) and filecmp.cmp(path, other, shallow=False)
 
 
 def set_executable(file: Path, *, executable: bool) -> None:

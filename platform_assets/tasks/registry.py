@@ -109,7 +109,7 @@ class TaskRegistry:
 
     def _builtin(self, name: str) -> KnownTask:
         module = importlib.import_module(f"{builtin.__name__}.{name}")
-        task = next(one for one in _tasks_of(module) if one.name == name)
+        task = next(task_ for task_ in _tasks_of(module) if task_.name == name)
         return KnownTask(name, _BUILTIN, Signature(task))
 
     @cached_property
@@ -190,12 +190,12 @@ def _entry_points() -> Iterator[tuple[str, Callable[[], Sequence[type[Task]]]]]:
 def _tasks_of(module: types.ModuleType) -> list[type[Task]]:
     """Return the tasks that a module defines, not those that it imports; a base class has no `run`."""
     return [
-        one
-        for one in vars(module).values()
-        if isinstance(one, type)
-        and issubclass(one, Task)
-        and one.__module__ == module.__name__
-        and hasattr(one, "run")
+        var
+        for var in vars(module).values()
+        if isinstance(var, type)
+        and issubclass(var, Task)
+        and var.__module__ == module.__name__
+        and hasattr(var, "run")
     ]
 
 

@@ -115,9 +115,9 @@ class RoomBuckets:
             found = bucket.find(pattern)
             return [FoundObject(found.uri, found.size, found.modified)] if found is not None else []
         return [
-            FoundObject(one.uri, one.size, one.modified)
-            for one in bucket.objects()
-            if fnmatch.fnmatchcase(one.key, pattern)
+            FoundObject(object_.uri, object_.size, object_.modified)
+            for object_ in bucket.objects()
+            if fnmatch.fnmatchcase(object_.key, pattern)
         ]
 
 
@@ -157,13 +157,13 @@ class RoomDeliveries:
         """See `Deliveries.make`."""
         result = self._room.make_delivery(name, force=force, report=report)
         if result.failures:
-            reasons = " ".join(f"{one}: {ended(reason)}" for one, reason in result.failures.items())
+            reasons = " ".join(f"{name}: {ended(reason)}" for name, reason in result.failures.items())
             raise TaskError(f"The delivery {name} did not reach every destination. {reasons}")
-        return {one.destination: one.status for one in result.destinations}
+        return {destination.destination: destination.status for destination in result.destinations}
 
     def upload(self, files: Mapping[str, Path], destination: object) -> Mapping[str, int]:
         """See `Deliveries.upload`."""
-        return {one.address: one.sent for one in self._room.upload(files, cast("Any", destination))}
+        return {upload.address: upload.sent for upload in self._room.upload(files, cast("Any", destination))}
 
     @contextlib.contextmanager
     def download(self, source: object) -> Iterator[Iterator[tuple[str, Iterator[bytes]]]]:

@@ -154,23 +154,23 @@ class Signature:
             ) from None
         texts = _argument_texts(inspect.cleandoc(run.__doc__ or "")) or _argument_texts(self._text)
         found = []
-        for one in list(inspect.signature(run).parameters.values())[1:]:
-            if one.name == _CONTEXT:
+        for parameter in list(inspect.signature(run).parameters.values())[1:]:
+            if parameter.name == _CONTEXT:
                 continue
-            if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL, one.POSITIONAL_ONLY):
-                raise TaskError(f"{name} cannot be used: `run` has {one}; give every argument a name.")
-            if one.name not in annotations:
+            if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+                raise TaskError(f"{name} cannot be used: `run` has {parameter}; give every argument a name.")
+            if parameter.name not in annotations:
                 raise TaskError(
-                    f"{name} cannot be used: the argument {one.name} of `run` has no type. Add it."
+                    f"{name} cannot be used: the argument {parameter.name} of `run` has no type. Add it."
                 )
-            required = one.default is one.empty
+            required = parameter.default is parameter.empty
             found.append(
                 Parameter(
-                    one.name,
-                    annotations[one.name],
+                    parameter.name,
+                    annotations[parameter.name],
                     required,
-                    None if required else one.default,
-                    texts.get(one.name, ""),
+                    None if required else parameter.default,
+                    texts.get(parameter.name, ""),
                 )
             )
         return tuple(found)
@@ -178,10 +178,10 @@ class Signature:
     @cached_property
     def _adapter(self) -> TypeAdapter[dict[str, Any]]:
         members: dict[str, Any] = {
-            one.name: _strict(one.annotation)
-            if one.required
-            else typing_extensions.NotRequired[_strict(one.annotation)]
-            for one in self.parameters
+            parameter.name: _strict(parameter.annotation)
+            if parameter.required
+            else typing_extensions.NotRequired[_strict(parameter.annotation)]
+            for parameter in self.parameters
         }
         # A typed dictionary, because a model cannot have fields such as `copy` or `schema`.
         make: Any = typing_extensions.TypedDict
@@ -230,14 +230,14 @@ class Signature:
             # Each member of a union reports its own mistake: the deepest tells the most.
             keys = list(wrong)
             return {}, [
-                one
-                for key, one in wrong.items()
+                mistake
+                for key, mistake in wrong.items()
                 if not any(len(other) > len(key) and other[: len(key)] == key for other in keys)
             ]
 
     def _explained(self, given: Mapping[str, Any], detail: Mapping[str, Any]) -> Wrong:
         location = detail["loc"]
-        known = {one.name: one for one in self.parameters}
+        known = {parameter.name: parameter for parameter in self.parameters}
         if detail["type"] == "extra_forbidden" and len(location) == 1:
             return Wrong((location[0],), "an unknown argument", suggestion(str(location[0]), list(known)))
         parameter = known[location[0]]
@@ -276,11 +276,13 @@ def words_of(annotation: Any, *, plural: bool = False) -> str:
     if origin is Annotated:
         return words_of(arguments[0], plural=plural)
     if origin in (Union, types.UnionType):
-        return " or ".join(words_of(one, plural=plural) for one in arguments if one is not types.NoneType)
+        return " or ".join(
+            words_of(argument, plural=plural) for argument in arguments if argument is not types.NoneType
+        )
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin in (list, tuple, set, frozenset) or _is_sequence(origin):
-        inner = next((one for one in arguments if one is not ...), Any)
+        inner = next((argument for argument in arguments if argument is not ...), Any)
         return f"{'lists' if plural else 'a list'} of {words_of(inner, plural=True)}"
     if origin is dict or annotation is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):
         inner = words_of(arguments[1], plural=True) if len(arguments) == 2 else "values"
@@ -301,9 +303,9 @@ def _description(annotation: Any) -> str:
         return ""
     return next(
         (
-            one.description
-            for one in get_args(annotation)[1:]
-            if isinstance(one, FieldInfo) and one.description
+            arg.description
+            for arg in get_args(annotation)[1:]
+            if isinstance(arg, FieldInfo) and arg.description
         ),
         "",
     )
@@ -311,7 +313,7 @@ def _description(annotation: Any) -> str:
 
 def _mentions_secret(annotation: Any) -> bool:
     for part in parts_of(annotation):
-        if part is Secret or any(_mentions_secret(one) for one in get_args(part) if one is not ...):
+        if part is Secret or any(_mentions_secret(arg) for arg in get_args(part) if arg is not ...):
             return True
     return False
 
@@ -326,7 +328,7 @@ def _strict(annotation: Any) -> Any:
     if origin in (Union, types.UnionType):
         return Union[tuple(map(_strict, arguments))]  # noqa: UP007 - built at run time
     if origin in (list, tuple, set, frozenset, dict) or _is_sequence(origin):
-        return origin[tuple(one if one is ... else _strict(one) for one in arguments)]
+        return origin[tuple(argument if argument is ... else _strict(argument) for argument in arguments)]
     return annotation
 
 

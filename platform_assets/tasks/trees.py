@@ -31,7 +31,7 @@ def files_of(folder: Path, pattern: str = "**/*", *, links: str = "refuse") -> l
 
     for place, folders, names in os.walk(folder, onerror=fail):
         inner = Path(place).relative_to(folder)
-        for name in sorted((*names, *(one for one in folders if (Path(place) / one).is_symlink()))):
+        for name in sorted((*names, *(folder for folder in folders if (Path(place) / folder).is_symlink()))):
             relative = (inner / name).as_posix()
             if matches.fullmatch(relative) is None:
                 continue

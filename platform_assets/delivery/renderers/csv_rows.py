@@ -60,7 +60,9 @@ class CsvForm:
         null = self.null
         if len(columns) == 1 and not null and self.quoting != "none":
             null = self.quote * 2  # readers skip an empty line
-        fields = f", {literal(self.delimiter)}, ".join(self._field_sql(one, literal(null)) for one in columns)
+        fields = f", {literal(self.delimiter)}, ".join(
+            self._field_sql(column, literal(null)) for column in columns
+        )
         return f"concat({fields}, {literal(self.line_end)})"
 
     def header_line(self, columns: Sequence[SqlColumn]) -> str:
@@ -72,15 +74,15 @@ class CsvForm:
         if not self.header:
             return ""
         names = []
-        for one in columns:
-            name = one.name
+        for column in columns:
+            name = column.name
             if self.guard_formulas and name.startswith(tuple(_FORMULA)):
                 name = f"'{name}"
             if not self._is_enclosed(name):
                 names.append(name)
             elif self.quoting == "none":
                 raise DeliveryError(
-                    f"The name of the column {one.name!r} cannot be written without quotes. Rename it, or "
+                    f"The name of the column {column.name!r} cannot be written without quotes. Rename it, or "
                     "set quoting to minimal."
                 )
             else:

@@ -161,9 +161,9 @@ class _Writing:
         self._book = book
         self._rows_name = rows_name
         self._title = sheet
-        self._names = [one.name for one in columns]
+        self._names = [column.name for column in columns]
         self._formats: dict[str, Format] = {}
-        self._cells = [self._cells_of(one) for one in columns]
+        self._cells = [self._cells_of(column) for column in columns]
         self._widths = [min(len(name) + 2, _WIDEST) for name in self._names]
         self._sheets: list[Worksheet] = []
         self._writers: list[_Write] = []
@@ -173,8 +173,8 @@ class _Writing:
     @property
     def selected(self) -> str:
         """SQL for the columns as they are read: their values, and then what is text instead."""
-        values = [one.sql for one in self._cells]
-        rests = [one.rest for one in self._cells if one.rest is not None]
+        values = [cell.sql for cell in self._cells]
+        rests = [cell.rest for cell in self._cells if cell.rest is not None]
         return ", ".join(f"{sql} AS v{place}" for place, sql in enumerate([*values, *rests]))
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -214,7 +214,9 @@ class _Writing:
 
     def _measure(self, values: Sequence[Sequence[Any]]) -> None:
         for place, column in enumerate(values):
-            measured = (self._cells[place].width(one) for one in column[:_ROWS_FOR_WIDTH] if one is not None)
+            measured = (
+                self._cells[place].width(value) for value in column[:_ROWS_FOR_WIDTH] if value is not None
+            )
             self._widths[place] = min(max(self._widths[place], max(measured, default=0) + 2), _WIDEST)
 
     def _add_sheet(self) -> None:
@@ -232,7 +234,7 @@ class _Writing:
                 sheet.write_string(0, place, self._storable(name, "its name", place), bold)
             sheet.freeze_panes(1, 0)
         self._sheets.append(sheet)
-        self._writers = [one.writer(sheet) for one in self._cells]
+        self._writers = [cell.writer(sheet) for cell in self._cells]
 
     def _format(self, number: str, *, bold: bool = False) -> Format:
         key = f"{number}/{bold}"

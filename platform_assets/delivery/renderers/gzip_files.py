@@ -25,11 +25,11 @@ class Gzip:
 
     def render(self, content: Iterator[Rows | Bytes], stamp: Stamp) -> Iterator[Bytes]:
         """See `Renderer.render`."""
-        for one in files_only(content, "gzip"):
+        for file in files_only(content, "gzip"):
             yield replace(
-                one,
-                name=f"{one.name}.gz",
-                chunks=self._compressed(one.chunks),
+                file,
+                name=f"{file.name}.gz",
+                chunks=self._compressed(file.chunks),
                 size=None,
                 path=None,
                 content_type="application/gzip",

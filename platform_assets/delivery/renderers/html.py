@@ -79,7 +79,7 @@ class ReportRows:
                     "Select fewer, raise rows, or deliver another format."
                 )
             for place, column in zip(self.sums, numbers, strict=True):
-                self.sums[place] += sum(one for one in column if one is not None)
+                self.sums[place] += sum(value for value in column if value is not None)
             yield from zip(*texts, strict=True)
 
     @property
@@ -112,7 +112,9 @@ class Html:
                 found = ReportRows(relation.columns, iter(()), self.form, rows.name)
                 summed = self._summed(relation.columns, rows.name)
                 found.sums = {place: Decimal(0) if is_exact else 0.0 for place, is_exact in summed.items()}
-                texts = [plain_text(one.type, one.sql, self.form.timezone) for one in relation.columns]
+                texts = [
+                    plain_text(column.type, column.sql, self.form.timezone) for column in relation.columns
+                ]
                 numbers = [
                     relation.columns[place].sql
                     if is_exact
@@ -130,13 +132,15 @@ class Html:
 
     def _summed(self, columns: Sequence[SqlColumn], name: str) -> dict[int, bool]:
         """Return the places of the columns with sums; True where sums are exact."""
-        places = {one.name: place for place, one in enumerate(columns) if _is_number(one.type)}
-        if missing := [one for one in self.form.totals if one not in places]:
+        places = {column.name: place for place, column in enumerate(columns) if _is_number(column.type)}
+        if missing := [total for total in self.form.totals if total not in places]:
             known = ", ".join(places) or "none"
             raise DeliveryError(
                 f"{name} has no column of numbers {', '.join(missing)}, which totals names; it has {known}."
             )
-        return {places[one]: not pa.types.is_floating(columns[places[one]].type) for one in self.form.totals}
+        return {
+            places[total]: not pa.types.is_floating(columns[places[total]].type) for total in self.form.totals
+        }
 
     def _template(self) -> Template:
         """Load the template; templates that it includes are beside it."""
@@ -161,20 +165,20 @@ class Html:
         import zoneinfo
 
         zone = dt.UTC if self.form.timezone == "UTC" else zoneinfo.ZoneInfo(self.form.timezone)
-        told = {
+        values = {
             "title": stamp.title,
             "delivery": stamp.delivery,
             "generator": stamp.generator,
             "uuid": stamp.uuid,
             "version": stamp.version,
             "time": f"{stamp.at.astimezone(zone):%Y-%m-%d %H:%M} {self.form.timezone}",
-            "columns": [ReportColumn(one.name, _is_number(one.type)) for one in rows.columns],
+            "columns": [ReportColumn(column.name, _is_number(column.type)) for column in rows.columns],
             "rows": rows,
         }
         waiting: list[str] = []
         size = 0
         try:
-            for text in template.generate(told):
+            for text in template.generate(values):
                 waiting.append(text)
                 size += len(text)
                 if size >= CHUNK // 4:

@@ -57,7 +57,7 @@ class Json:
 def _object_sql(columns: Sequence[SqlColumn]) -> str:
     """Return SQL for a row as a JSON object."""
     members = []
-    for place, one in enumerate(columns):
-        key = ("," if place else "{") + json.dumps(one.name, ensure_ascii=False) + ":"
-        members += [literal(key), f"coalesce({json_text(one.type, one.sql)}, 'null')"]
+    for place, column in enumerate(columns):
+        key = ("," if place else "{") + json.dumps(column.name, ensure_ascii=False) + ":"
+        members += [literal(key), f"coalesce({json_text(column.type, column.sql)}, 'null')"]
     return f"concat({', '.join(members)}, '}}')"

@@ -96,7 +96,7 @@ def template_mistake(template: str) -> str:
         if field is None:
             continue
         if field not in FIELDS:
-            known = ", ".join(f"{{{one}}}" for one in FIELDS)
+            known = ", ".join(f"{{{name}}}" for name in FIELDS)
             return f"there is no field {{{field}}}; known are {known}"
         if conversion:
             return f"!{conversion} cannot be used in {{{field}}}"
@@ -116,7 +116,9 @@ def _format_mistake(field: str, format_: str) -> str:
     if "{" in format_:
         return f"the format of {{{field}}} has braces"
     if field in ("date", "time"):
-        unknown = [one for one in re.findall(r"%(.?)", format_) if one not in _TIME_DIRECTIVES]
+        unknown = [
+            directive for directive in re.findall(r"%(.?)", format_) if directive not in _TIME_DIRECTIVES
+        ]
         if unknown:
             return f"%{unknown[0]} in {{{field}:{format_}}} is not known, such as in {{date:%Y%m%d}}"
         if format_ and "%" not in format_:
@@ -200,7 +202,7 @@ def manifest_name(stamp: Stamp) -> str:
 
 def manifest(files: Sequence[StagedFile], stamp: Stamp) -> bytes:
     """Return the manifest of a delivery: its files with sizes, checksums and numbers of rows, as JSON."""
-    counts = [one.rows for one in files]
+    counts = [file.rows for file in files]
     content = {
         "delivery": stamp.delivery,
         "title": stamp.title,
@@ -208,17 +210,17 @@ def manifest(files: Sequence[StagedFile], stamp: Stamp) -> bytes:
         "uuid": stamp.uuid,
         "timestamp": stamp.at.astimezone(dt.UTC).isoformat(timespec="seconds"),
         "version": stamp.version,
-        "rows": None if None in counts else sum(one for one in counts if one is not None),
+        "rows": None if None in counts else sum(count for count in counts if count is not None),
         "files": [
             {
-                "name": one.name,
-                "size": one.size,
-                "sha256": one.sha256,
-                "md5": one.md5,
-                "rows": one.rows,
-                "content_type": one.content_type,
+                "name": file.name,
+                "size": file.size,
+                "sha256": file.sha256,
+                "md5": file.md5,
+                "rows": file.rows,
+                "content_type": file.content_type,
             }
-            for one in files
+            for file in files
         ],
     }
     return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()

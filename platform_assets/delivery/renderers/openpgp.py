@@ -50,27 +50,27 @@ class OpenPgp:
         recipients = [cert for path in self.keys for cert in _certificates(pgp, path)]
         signer = _signer(pgp, self.signing) if self.signing is not None else None
         suffix = ".asc" if self.armor else ".pgp"
-        for one in files_only(content, "openpgp"):
-            plain = one.path
+        for file in files_only(content, "openpgp"):
+            plain = file.path
             if plain is None:
                 plain = self.workshop.new_file(".plain")
-                write_chunks(one, plain)
+                write_chunks(file, plain)
             secret = self.workshop.new_file(suffix)
             try:
                 pgp.encrypt_file(plain, secret, recipients, signer, armor=self.armor)
             except Exception as error:
                 # The library has no class of its own for what it refuses.
-                raise DeliveryError(f"{one.name} could not be encrypted: {error}.") from error
+                raise DeliveryError(f"{file.name} could not be encrypted: {error}.") from error
             finally:
-                if plain != one.path:
+                if plain != file.path:
                     plain.unlink()
             size = secret.stat().st_size
             yield Bytes(
-                f"{one.name}{suffix}",
+                f"{file.name}{suffix}",
                 chunks_of(secret),
                 size,
                 secret,
-                one.row_count,
+                file.row_count,
                 "application/pgp-encrypted",
             )
 
@@ -99,13 +99,13 @@ def _certificates(pgp: Any, path: Path) -> list[Any]:
         raise DeliveryError(f"The key file {path} cannot be read: {error}.") from error
     if not found:
         raise DeliveryError(f"The key file {path} has no public key in it.")
-    for one in found:
-        name = ", ".join(map(str, one.user_ids)) or one.fingerprint
-        if one.is_revoked:
+    for key in found:
+        name = ", ".join(map(str, key.user_ids)) or key.fingerprint
+        if key.is_revoked:
             raise DeliveryError(f"The key of {name} in {path} was revoked. Ask its owner for the new one.")
-        if one.expiration is not None and one.expiration <= dt.datetime.now(dt.UTC):
+        if key.expiration is not None and key.expiration <= dt.datetime.now(dt.UTC):
             raise DeliveryError(
-                f"The key of {name} in {path} expired on {one.expiration:%Y-%m-%d}. Ask its owner for the "
+                f"The key of {name} in {path} expired on {key.expiration:%Y-%m-%d}. Ask its owner for the "
                 "new one."
             )
     return found

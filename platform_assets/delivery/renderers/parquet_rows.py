@@ -50,15 +50,15 @@ class Parquet:
     def _file(self, rows: Rows, stamp: Stamp) -> Bytes:
         path = self.workshop.new_file(".parquet")
         with self.workshop.copyable(rows) as relation:
-            columns = ", ".join(f"{one.sql} AS {quote(one.name)}" for one in relation.columns)
-            told = {
+            columns = ", ".join(f"{column.sql} AS {quote(column.name)}" for column in relation.columns)
+            entries = {
                 "title": stamp.title,
                 "generator": stamp.generator,
                 "uuid": stamp.uuid,
                 "timestamp": stamp.at.isoformat(timespec="seconds"),
                 "version": stamp.version,
             }
-            metadata = ", ".join(f"{name}: {literal(value)}" for name, value in told.items())
+            metadata = ", ".join(f"{name}: {literal(value)}" for name, value in entries.items())
             count = relation.copy_to(
                 columns,
                 path,
@@ -82,9 +82,9 @@ def refuse_equal_names(rows: Rows, format_: str) -> None:
         DeliveryError: Two names are equal, upper and lower case aside.
     """
     names = sorted(rows.batches.schema.names, key=str.casefold)
-    for one, other in itertools.pairwise(names):
-        if one.casefold() == other.casefold():
-            both = f"{one!r} twice" if one == other else f"{one!r} and {other!r}"
+    for name, other in itertools.pairwise(names):
+        if name.casefold() == other.casefold():
+            both = f"{name!r} twice" if name == other else f"{name!r} and {other!r}"
             raise DeliveryError(
                 f"{rows.name} has duplicate column names: {both}. {format_} identifies columns by their "
                 "names, and many programs ignore their case; rename one in the query."

@@ -45,7 +45,7 @@ def _encoding(value: str) -> str:
 
 
 def _time_format(value: str) -> str:
-    unknown = [one for one in re.findall(r"%-?(.?)", value) if one not in _DIRECTIVES]
+    unknown = [directive for directive in re.findall(r"%-?(.?)", value) if directive not in _DIRECTIVES]
     if unknown or "%" not in value:
         raise ValueError(f"%{unknown[0]} is not known" if unknown else "it has no % in it")
     return value
@@ -312,7 +312,7 @@ _PACKED = frozenset({"zip"})
 
 
 def _in_order(steps: tuple[RenderStep, ...]) -> tuple[RenderStep, ...]:
-    names = [one.name for one in steps]
+    names = [step.name for step in steps]
     for before, after in itertools.pairwise(names):
         if ORDER[before] == ORDER[after] == 0:
             raise ValueError(f"{after} stands behind {before}: a delivery has one format")
@@ -329,7 +329,7 @@ RenderSettings = Annotated[tuple[RenderStep, ...], AfterValidator(_in_order)]
 
 def has_manifest(steps: RenderSettings) -> bool:
     """Return whether a manifest is delivered with the files."""
-    return any(one.manifest is not None for one in steps)
+    return any(step.manifest is not None for step in steps)
 
 
 def takes_rows(steps: RenderSettings) -> bool:
@@ -361,7 +361,7 @@ def rendering_mistakes(
     if mistake := template_mistake(file):
         yield "file", mistake
         return
-    is_packed = any(one.name in _PACKED for one in steps)
+    is_packed = any(step.name in _PACKED for step in steps)
     is_distinct = bool(FileNames(file).fields & {"name", "part"})
     if (gives_several or _splits(steps)) and not is_packed and not is_distinct:
         yield "file", "several files may be delivered under one name; put {part} or {name} into it"
@@ -370,13 +370,13 @@ def rendering_mistakes(
 
 
 def _splits(steps: RenderSettings) -> bool:
-    options = (one.options(one.name) for one in steps)
-    return any(getattr(one, "split", None) is not None for one in options)
+    options = (step.options(step.name) for step in steps)
+    return any(getattr(option, "split", None) is not None for option in options)
 
 
 def _suffix_mistake(steps: RenderSettings, file: str) -> str:
     """Return the mistake in a name whose suffix promises something else than the last step makes."""
-    last = next((one.name for one in reversed(steps) if one.manifest is None), "as_is")
+    last = next((step.name for step in reversed(steps) if step.manifest is None), "as_is")
     ending = file[file.rfind(".") :].lower() if "." in file else ""
     if last == "as_is" or "{" in ending or file.endswith("}"):
         return ""
@@ -396,7 +396,7 @@ def build_renderers(steps: RenderSettings, workshop: Workshop) -> list[Renderer]
         steps: The steps.
         workshop: Means to work with.
     """
-    found = [_renderer(one, workshop) for one in steps if one.manifest is None]
+    found = [_renderer(step, workshop) for step in steps if step.manifest is None]
     if not takes_rows(steps):
         # Rows that no step makes a file of are refused with the reason.
         from platform_assets.delivery.renderers.as_is import AsIs

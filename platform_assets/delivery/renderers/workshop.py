@@ -67,8 +67,10 @@ class Workshop:
             DeliveryError: As `relation`.
         """
         query = rows.query
-        if query is not None and all(_WRITTEN_ALIKE.fullmatch(one) for one in query.types):
-            columns = tuple(SqlColumn(one.name, quote(one.name), one.type) for one in rows.batches.schema)
+        if query is not None and all(_WRITTEN_ALIKE.fullmatch(type_) for type_ in query.types):
+            columns = tuple(
+                SqlColumn(field.name, quote(field.name), field.type) for field in rows.batches.schema
+            )
             # Otherwise a column is nullable in some files and not in others: its statistics decide.
             query.connection.execute("SET disabled_optimizers = 'statistics_propagation'")
             try:
@@ -197,12 +199,12 @@ class _Guarded:
         self._title = rows.name
         self._rows = rows.batches
         schema = rows.batches.schema
-        if unknown := next((one for one in schema if pa.types.is_union(one.type)), None):
+        if unknown := next((field for field in schema if pa.types.is_union(field.type)), None):
             raise DeliveryError(
                 f"{rows.name} cannot be rendered: column {unknown.name} is of type {unknown.type}, which no "
                 "format has. Convert it."
             )
-        fields = [pa.field(f"c{place}", readable_type(one.type)) for place, one in enumerate(schema)]
+        fields = [pa.field(f"c{place}", readable_type(field.type)) for place, field in enumerate(schema)]
         self._schema = pa.schema(fields)
         self.columns = tuple(
             SqlColumn(field.name, known.name, known.type) for field, known in zip(schema, fields, strict=True)
@@ -261,7 +263,7 @@ def _readable_nested(type_: pa.DataType) -> pa.DataType:
     """Return a type with readable types within it."""
     if pa.types.is_struct(type_):
         fields = (type_.field(place) for place in range(type_.num_fields))
-        return pa.struct([one.with_type(readable_type(one.type)) for one in fields])
+        return pa.struct([field.with_type(readable_type(field.type)) for field in fields])
     if pa.types.is_map(type_):
         return pa.map_(readable_type(type_.key_type), readable_type(type_.item_type))
     if pa.types.is_fixed_size_list(type_):
@@ -295,13 +297,13 @@ def rows_only(content: Iterator[Rows | Bytes], format_: str) -> Iterator[Rows]:
     Raises:
         DeliveryError: The content has a file.
     """
-    for one in content:
-        if isinstance(one, Bytes):
+    for item in content:
+        if isinstance(item, Bytes):
             raise DeliveryError(
-                f"{one.name} is a file already, and {format_} is made of rows. Remove {format_} from render, "
-                "or deliver an asset or a query."
+                f"{item.name} is a file already, and {format_} is made of rows. Remove {format_} from "
+                "render, or deliver an asset or a query."
             )
-        yield one
+        yield item
 
 
 def files_only(content: Iterator[Rows | Bytes], step: str) -> Iterator[Bytes]:
@@ -314,13 +316,13 @@ def files_only(content: Iterator[Rows | Bytes], step: str) -> Iterator[Bytes]:
     Raises:
         DeliveryError: The content has rows.
     """
-    for one in content:
-        if isinstance(one, Rows):
+    for item in content:
+        if isinstance(item, Rows):
             raise DeliveryError(
-                f"{one.name} is rows, and {step} takes files. Put a format such as csv before {step} in "
+                f"{item.name} is rows, and {step} takes files. Put a format such as csv before {step} in "
                 "render."
             )
-        yield one
+        yield item
 
 
 def chunks_of(path: Path) -> Iterator[bytes]:
@@ -330,8 +332,8 @@ def chunks_of(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def write_chunks(one: Bytes, path: Path) -> None:
+def write_chunks(content: Bytes, path: Path) -> None:
     """Write the content of a file to a path."""
     with path.open("wb") as file:
-        for chunk in one.chunks:
+        for chunk in content.chunks:
             file.write(chunk)

@@ -31,21 +31,21 @@ class Zip:
         packed: list[Bytes] = []
         names: set[str] = set()
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for one in files_only(content, "zip"):
-                _refuse(one.name, names)
-                names.add(one.name.casefold())
-                entry = zipfile.ZipInfo(one.name, _entry_time(stamp.at))
+            for file in files_only(content, "zip"):
+                _refuse(file.name, names)
+                names.add(file.name.casefold())
+                entry = zipfile.ZipInfo(file.name, _entry_time(stamp.at))
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 entry.create_system, entry.external_attr = _UNIX, _MODE
                 # Without a known size the entry must be ready for more than 4 GiB.
-                entry.file_size = one.size or 0
-                with archive.open(entry, "w", force_zip64=one.size is None) as target:
-                    for chunk in one.chunks:
+                entry.file_size = file.size or 0
+                with archive.open(entry, "w", force_zip64=file.size is None) as target:
+                    for chunk in file.chunks:
                         target.write(chunk)
-                packed.append(one)
+                packed.append(file)
 
         def row_count() -> int | None:
-            counts = [one.row_count() for one in packed]
+            counts = [file.row_count() for file in packed]
             return None if None in counts else sum(count for count in counts if count is not None)
 
         size = path.stat().st_size

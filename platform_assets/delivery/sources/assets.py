@@ -61,10 +61,10 @@ class AssetSource:
     def version(self) -> str | None:
         """See `DataSource.version`; the next `open` reads the same state of the tables."""
         self._tables = {key: self.table(key) for key in self.assets}
-        told = {key: one.version for key, one in self._tables.items()}
-        if self.query is None and len(told) == 1:
-            return next(iter(told.values()))
-        return hashlib.sha256(json.dumps([told, self.query]).encode()).hexdigest()[:16]
+        versions = {key: table.version for key, table in self._tables.items()}
+        if self.query is None and len(versions) == 1:
+            return next(iter(versions.values()))
+        return hashlib.sha256(json.dumps([versions, self.query]).encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Iterator[Rows | Bytes]]:
@@ -140,7 +140,7 @@ def _create_names(
 
 def _close_off(connection: duckdb.DuckDBPyConnection, folders: Sequence[str]) -> None:
     """Take from a connection all access but that to some folders, and keep the query from giving it back."""
-    allowed = ", ".join(literal(one) for one in folders)
+    allowed = ", ".join(literal(folder) for folder in folders)
     connection.execute(
         f"SET allowed_directories = [{allowed}]; SET enable_external_access = false; "
         "SET python_enable_replacements = false; SET lock_configuration = true"

@@ -48,7 +48,7 @@ class FileSource:
             raise DestinationUnavailable(
                 f"{self.pattern} changed in between. The next attempt delivers the new content."
             )
-        yield (file_bytes(one) for one in found)
+        yield (file_bytes(file) for file in found)
 
     def _found(self) -> list[FoundFile]:
         """Find the files.
@@ -68,10 +68,10 @@ class FileSource:
         ]
         if not self.links_out:
             home = os.path.realpath(root)
-            for one in found:
-                if not os.path.realpath(one.path).startswith(f"{home.rstrip('/')}/"):
+            for file in found:
+                if not os.path.realpath(file.path).startswith(f"{home.rstrip('/')}/"):
                     raise DeliveryError(
-                        f"{one.path} is a link that leads out of {root}. Remove it, or set links_out = true."
+                        f"{file.path} is a link that leads out of {root}. Remove it, or set links_out = true."
                     )
         if not found and not self.may_be_empty:
             raise DeliveryError(
@@ -121,13 +121,13 @@ def version_of_files(found: list[FoundFile]) -> str:
 
     A program may set the time of modification to an earlier one, as copies do; then the other time tells.
     """
-    told = [
-        (one.name, one.size, one.modified)
-        if one.changed == one.modified
-        else (one.name, one.size, one.modified, one.changed)
-        for one in found
+    versions = [
+        (file.name, file.size, file.modified)
+        if file.changed == file.modified
+        else (file.name, file.size, file.modified, file.changed)
+        for file in found
     ]
-    return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return hashlib.sha256(repr(versions).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def file_bytes(found: FoundFile) -> Bytes:

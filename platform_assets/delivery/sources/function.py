@@ -97,8 +97,8 @@ class FunctionSource:
             yield self._file(bytes(value), ".bin")
         elif isinstance(value, Path):
             yield file_bytes(found_file(value, value.name))
-        elif isinstance(value, Sequence) and value and all(isinstance(one, Path) for one in value):
-            yield from (file_bytes(found_file(one, one.name)) for one in value)
+        elif isinstance(value, Sequence) and value and all(isinstance(path, Path) for path in value):
+            yield from (file_bytes(found_file(path, path.name)) for path in value)
         else:
             yield Rows(self.name, self._rows(value))
 
@@ -123,18 +123,18 @@ class FunctionSource:
             some = self._called(lambda: list(itertools.islice(left, _ROWS_PER_BATCH)), self.path)
             if not some:
                 return None
-            if other := next((one for one in some if not isinstance(one, Mapping)), None):
+            if other := next((row for row in some if not isinstance(row, Mapping)), None):
                 raise self._unusable(f"rows that are {type(other).__name__}")
             names = (
-                schema.names if schema is not None else dict.fromkeys(name for one in some for name in one)
+                schema.names if schema is not None else dict.fromkeys(name for row in some for name in row)
             )
-            if unknown := next((name for one in some for name in one if name not in names), None):
+            if unknown := next((name for row in some for name in row if name not in names), None):
                 raise DeliveryError(
                     f"The function {self.path} returned rows with other columns later: {unknown!r} is not in "
                     f"the first {_ROWS_PER_BATCH:,}. Return an Arrow table, or every column from the start."
                 )
             try:
-                complete = [{name: one.get(name) for name in names} for one in some]
+                complete = [{name: row.get(name) for name in names} for row in some]
                 return pa.Table.from_pylist(complete, schema)
             except (pa.ArrowException, OverflowError) as error:
                 raise DeliveryError(

@@ -40,8 +40,8 @@ class ObjectSource:
     def version(self) -> str | None:
         """See `DataSource.version`: keys with ETags or generations; the next `open` reads exactly these."""
         _, self._found = self._look()
-        told = [(one.key, one.version) for one in self._found]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        versions = [(object_.key, object_.version) for object_ in self._found]
+        return hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Iterator[Rows | Bytes]]:
@@ -52,8 +52,10 @@ class ObjectSource:
             bucket, found = self._bucket(), self._found
         self._found = None
         yield (
-            Bytes(one.key, _chunks(bucket, one), one.size, content_type=content_type_of(one.key))
-            for one in found
+            Bytes(
+                object_.key, _chunks(bucket, object_), object_.size, content_type=content_type_of(object_.key)
+            )
+            for object_ in found
         )
 
     def _look(self) -> tuple[Bucket, list[ObjectVersion]]:
@@ -64,7 +66,7 @@ class ObjectSource:
                 raise DeliveryError(f"There is no object {self.address}. Correct the address, or upload it.")
             return bucket, [one]
         matches = re.compile(glob_regex(pattern), re.DOTALL).fullmatch
-        found = [one for one in bucket.objects() if matches(one.key)]
+        found = [object_ for object_ in bucket.objects() if matches(object_.key)]
         if not found and not self.may_be_empty:
             raise DeliveryError(
                 f"No object matches {self.address}. Correct the address, or set may_be_empty = true."

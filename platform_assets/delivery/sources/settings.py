@@ -258,7 +258,7 @@ def unknown_assets(source: DataSourceSettings, known: Collection[tuple[str, ...]
     for path in asset_keys(source):
         if path not in known:
             key = "/".join(path)
-            names = ["/".join(one) for one in known]
+            names = ["/".join(path) for path in known]
             close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
             yield f"there is no asset {key}" + (f"; perhaps {close[0]}" if close else "")
 
@@ -360,11 +360,11 @@ def _asset_source(source: DataSourceSettings, name: str, rooms: Rooms) -> DataSo
 
     def table(key: str) -> CurrentTable:
         path = tuple(key.split("/"))
-        for one in rooms.offering(HasCurrentTables):
-            if path in one.current_paths():
-                return one.current_table(path)
+        for room_ in rooms.offering(HasCurrentTables):
+            if path in room_.current_paths():
+                return room_.current_table(path)
         return current_other_table(room.lake, path)
 
     keys = tuple("/".join(path) for path in asset_keys(source))
-    zones = [one for one in (room.lake.ingestion, room.lake.processed) if "://" not in one]
+    zones = [zone for zone in (room.lake.ingestion, room.lake.processed) if "://" not in zone]
     return AssetSource(name, keys, source.query, table, room.engine, zones)

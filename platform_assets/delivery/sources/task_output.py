@@ -34,7 +34,7 @@ class TaskSource:
         """See `DataSource.open`."""
         output, self._seen = self._seen or self._latest(), None
         found = [found_file(path, path.name) for path in output.files]
-        yield (file_bytes(one) for one in found)
+        yield (file_bytes(file) for file in found)
 
     def _latest(self) -> TaskOutput:
         known = {name: room for room in self.rooms for name in room.task_names()}

@@ -255,10 +255,12 @@ class UrlSource:
         status = answer.status
         if status == http.client.OK:
             return
-        said = f"the server answers {status} {answer.reason}".strip()
+        sentence = f"the server answers {status} {answer.reason}".strip()
         if status in _LATER or status >= http.client.INTERNAL_SERVER_ERROR:
-            raise self._unavailable(said, _wait(answer))
-        raise DeliveryError(f"{self.address} was not read: {said}. Check the address and the credentials.")
+            raise self._unavailable(sentence, _wait(answer))
+        raise DeliveryError(
+            f"{self.address} was not read: {sentence}. Check the address and the credentials."
+        )
 
     def _unavailable(self, reason: str, wait: float | None = None) -> DestinationUnavailable:
         return DestinationUnavailable(f"{self.address} was not read: {reason}.", wait)
@@ -316,8 +318,8 @@ def _version_of(answer: http.client.HTTPResponse) -> str | None:
     if etag := answer.getheader("ETag"):
         return hashlib.sha256(etag.removeprefix("W/").encode("latin-1")).hexdigest()[:16]
     if modified := answer.getheader("Last-Modified"):
-        told = json.dumps([modified, answer.getheader("Content-Length")])
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        facts = json.dumps([modified, answer.getheader("Content-Length")])
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
     return None
 
 

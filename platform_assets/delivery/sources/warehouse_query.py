@@ -32,14 +32,16 @@ class WarehouseSource:
         """See `DataSource.version`; None if it is not known which tables the query reads."""
         if not self.reads:
             return None
-        statuses = {one.table: one for one in self.warehouse.status()}
+        statuses = {status.table: status for status in self.warehouse.status()}
         if missing := [name for name in self.reads if name not in statuses]:
             raise DeliveryError(
                 f"The warehouse has no table {', '.join(missing)} that {self.name} reads. Load it first: "
                 "platform-assets run."
             )
-        told = [(name, statuses[name].last_batch, statuses[name].row_count) for name in sorted(self.reads)]
-        return hashlib.sha256(json.dumps([told, self.query]).encode()).hexdigest()[:16]
+        versions = [
+            (name, statuses[name].last_batch, statuses[name].row_count) for name in sorted(self.reads)
+        ]
+        return hashlib.sha256(json.dumps([versions, self.query]).encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Iterator[Rows | Bytes]]:

@@ -104,10 +104,10 @@ def _bucket(scheme: str, text: str) -> Address:
 
 
 def _recipients(text: str) -> str:
-    recipients = [one.strip() for one in text.removeprefix("//").split(",")]
-    if not all(_MAILBOX.fullmatch(one) for one in recipients):
+    recipients = [recipient.strip() for recipient in text.removeprefix("//").split(",")]
+    if not all(_MAILBOX.fullmatch(recipient) for recipient in recipients):
         raise ValueError("mailto: is followed by mail addresses, separated by commas")
-    if len({one.lower() for one in recipients}) < len(recipients):
+    if len({recipient.lower() for recipient in recipients}) < len(recipients):
         raise ValueError("a recipient is in it twice")
     return ",".join(recipients)
 

@@ -144,8 +144,8 @@ class MailTransfer:
         message = self.letter.message(file)
         attempt = f"{file.name} was not sent to {self.letter.address}"
         size = len(message.as_bytes())
-        told = f"{attempt} by the mail server {self.server}"
-        with _explained(told):
+        attempted = f"{attempt} by the mail server {self.server}"
+        with _explained(attempted):
             self.connection.ehlo_or_helo_if_needed()
         limit = self.connection.esmtp_features.get("size", "")
         if limit.isdecimal() and 0 < int(limit) < size:
@@ -153,10 +153,10 @@ class MailTransfer:
                 f"{attempt}: with it the message has {size / _MIB:.1f} MB, and the mail server {self.server} "
                 f"takes {int(limit) / _MIB:.1f} MB. Deliver it to a bucket and send a link."
             )
-        left = [one for one in self.letter.recipients if f"mailto:{one}" not in had]
+        left = [recipient for recipient in self.letter.recipients if f"mailto:{recipient}" not in had]
         refused: dict[str, tuple[int, bytes]] = {}
         if left:
-            with _explained(told):
+            with _explained(attempted):
                 refused = self.connection.send_message(message, parseaddr(self.letter.sender)[1], left)
         if refused:
             # As with other answers, 4yz passes and 5yz does not (RFC 5321, 4.2.1).
@@ -165,7 +165,7 @@ class MailTransfer:
             raise PartlyDelivered(
                 f"{attempt}: the mail server {self.server} sent it to some, and refused "
                 f"{_refused(refused)}. {advice}The next attempt is sent to them only.",
-                [f"mailto:{one}" for one in left if one not in refused],
+                [f"mailto:{recipient}" for recipient in left if recipient not in refused],
                 retryable=is_passing,
             )
         progress(file.size)
@@ -246,7 +246,7 @@ def _one_line(text: str) -> str:
 
 
 def _refused(recipients: Mapping[str, tuple[int, bytes]]) -> str:
-    return ", ".join(f"{one} ({code})" for one, (code, _) in recipients.items())
+    return ", ".join(f"{recipient} ({code})" for recipient, (code, _) in recipients.items())
 
 
 @contextmanager
@@ -272,8 +272,8 @@ def _explained(attempt: str) -> Iterator[None]:
         raise DestinationUnavailable(f"{message} The next attempt sends it again.") from None
     except smtplib.SMTPResponseException as error:
         # 4yz is a transient answer, 5yz a permanent one (RFC 5321, 4.2.1).
-        said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else ""
-        message = f"{attempt}: it answered {error.smtp_code} {_one_line(said)[:200]}".rstrip(". ")
+        answer = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else ""
+        message = f"{attempt}: it answered {error.smtp_code} {_one_line(answer)[:200]}".rstrip(". ")
         if error.smtp_code >= 500:
             raise DeliveryError(f"{message}. Correct the message, or ask the server's owner.") from None
         raise DestinationUnavailable(f"{message}. The next attempt sends it again.") from None

@@ -300,8 +300,8 @@ class FtpTransfer:
         control.settimeout(min(5.0, control.gettimeout() or 5.0))
         try:
             self._server.voidresp()
-        except ftplib.Error as said:
-            return said
+        except ftplib.Error as reply:
+            return reply
         except (OSError, EOFError):
             return error
         return error
@@ -338,8 +338,8 @@ class FtpTransfer:
                 with contextlib.suppress(ftplib.error_perm):
                     if name == "HASH":
                         self._server.sendcmd("OPTS HASH SHA-256")
-                    said = self._server.sendcmd(f"{command} {path}")
-                    digits = re.search(rf"(?i)\b[0-9a-f]{{{len(expected)}}}\b", said)
+                    reply = self._server.sendcmd(f"{command} {path}")
+                    digits = re.search(rf"(?i)\b[0-9a-f]{{{len(expected)}}}\b", reply)
                     if digits is not None:
                         is_same = digits[0].lower() == expected
                         return ("md5" if name == "XMD5" else "sha256") if is_same else ""
@@ -432,8 +432,8 @@ def _explained(attempt: str) -> Iterator[None]:
             advice = "Correct the folder or the file name, or have the user granted the right to write there."
         raise DeliveryError(f"{attempt}: the server refused it, {_line(error)}. {advice}") from None
     except ftplib.Error as error:
-        said = _line(error) if str(error)[:3] in _TEMPORARY else f"unexpected answer, {_line(error)}"
-        raise DestinationUnavailable(f"{attempt}: {said}. The next attempt continues.") from None
+        reply = _line(error) if str(error)[:3] in _TEMPORARY else f"unexpected answer, {_line(error)}"
+        raise DestinationUnavailable(f"{attempt}: {reply}. The next attempt continues.") from None
     except (EOFError, ssl.SSLEOFError):
         raise DestinationUnavailable(
             f"{attempt}: the server closed the connection. The next attempt continues."

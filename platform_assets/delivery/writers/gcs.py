@@ -302,8 +302,8 @@ def _is_same(blob: Any, file: StagedFile) -> bool:
 
 
 def _refused(attempt: str, answer: Any) -> DeliveryError:
-    said = " ".join(answer.text.split())[:200].rstrip(".")
-    reason = f"Google answered {answer.status_code}, {said}"
+    text = " ".join(answer.text.split())[:200].rstrip(".")
+    reason = f"Google answered {answer.status_code}, {text}"
     if answer.status_code in _LATER or answer.status_code >= 500:
         after = answer.headers.get("Retry-After", "")
         wait = float(after) if after.isascii() and after.isdecimal() else None

@@ -93,7 +93,7 @@ class HttpWriter:
         import requests
 
         secrets = (self.password, self.token, *self.headers.values())
-        hidden = {one: one.resolve() for one in secrets if isinstance(one, Secret)}
+        hidden = {secret: secret.resolve() for secret in secrets if isinstance(secret, Secret)}
         given = {
             name: hidden[value] if isinstance(value, Secret) else value
             for name, value in self.headers.items()
@@ -279,8 +279,8 @@ class HttpTransfer:
         code = answer.status_code
         if code in self._writer.expect:
             return
-        said = self._plain(answer)
-        reason = f"the server answered {code}{f', {said}' if said else ''}"
+        text = self._plain(answer)
+        reason = f"the server answered {code}{f', {text}' if text else ''}"
         if code in _LATER or code >= 500:
             advice = _ADVICE.get(code, "The next attempt sends it again.")
             raise DestinationUnavailable(f"{attempt}: {reason}. {advice}", _wait(answer.headers))

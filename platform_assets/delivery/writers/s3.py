@@ -390,8 +390,8 @@ class _Multipart:
                     parts.append(done.result())
                     self._progress(parts[-1].size)
             finally:
-                for one in waiting:
-                    one.cancel()
+                for waiting_part in waiting:
+                    waiting_part.cancel()
         return sorted(parts, key=lambda part: part.number)
 
     def _send_part(self, upload: str, number: int, there: Mapping[str, Any] | None) -> _Part:
@@ -425,21 +425,21 @@ class _Multipart:
         others = {name: value for name, value in self._where.items() if name != "Key"}
         try:
             pages = self._client.get_paginator("list_multipart_uploads").paginate(**others, Prefix=key)
-            found = [one for page in pages for one in page.get("Uploads", ()) if one["Key"] == key]
+            found = [upload for page in pages for upload in page.get("Uploads", ()) if upload["Key"] == key]
         except ClientError as error:
             if str(error.response.get("Error", {}).get("Code")) in ("AccessDenied", "403", "NotImplemented"):
                 return None, {}  # credentials that may only write: the upload starts from the beginning
             raise
         chosen: str | None = None
         parts: dict[int, Mapping[str, Any]] = {}
-        for one in sorted(found, key=lambda upload: upload["Initiated"], reverse=True):
+        for begun in sorted(found, key=lambda upload: upload["Initiated"], reverse=True):
             # What began after this delivery was stamped was begun by one of its attempts: its metadata fit.
-            is_ours = one["Initiated"] >= self._file.stamp.at - _SKEW
-            listed = self._parts(one["UploadId"])
+            is_ours = begun["Initiated"] >= self._file.stamp.at - _SKEW
+            listed = self._parts(begun["UploadId"])
             if is_ours and chosen is None and self._fits(listed):
-                chosen, parts = one["UploadId"], listed
-            elif is_ours or self._is_abandoned(one, listed):
-                self._abort(one["UploadId"])
+                chosen, parts = begun["UploadId"], listed
+            elif is_ours or self._is_abandoned(begun, listed):
+                self._abort(begun["UploadId"])
         return chosen, parts
 
     def _parts(self, upload: str) -> dict[int, Mapping[str, Any]]:

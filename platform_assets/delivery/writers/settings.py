@@ -215,7 +215,7 @@ def _of_a_user(value: Secret | None, info: ValidationInfo) -> Secret | None:
 
 
 def _statuses(value: tuple[int, ...]) -> tuple[int, ...]:
-    if any(not 200 <= one <= 299 for one in value):
+    if any(not 200 <= status <= 299 for status in value):
         raise ValueError("only codes from 200 to 299 mean that a request has succeeded")
     return value
 
@@ -271,11 +271,13 @@ def _of_its_kind(value: object, info: ValidationInfo) -> object:
             raise PydanticKnownError("missing")
         return value
     if given.scheme not in _KINDS[field]:
-        own = " or ".join(f"{one}:" if one in ("mailto", "python") else f"{one}://" for one in _KINDS[field])
+        own = " or ".join(
+            f"{kind}:" if kind in ("mailto", "python") else f"{kind}://" for kind in _KINDS[field]
+        )
         raise ValueError(f"only an address that starts with {own} can have it")
     if isinstance(value, HttpSettings) and given.scheme == "http" and given.host not in _LOOPBACK:
         secrets = [value.password, value.token, *value.headers.values()]
-        if any(isinstance(one, Secret) for one in secrets):
+        if any(isinstance(secret, Secret) for secret in secrets):
             raise ValueError("http:// would send the credentials unencrypted; use https://")
     if isinstance(value, SftpSettings) and not given.user:
         raise ValueError("the user is missing; write it into the address, sftp://user@host/folder")

@@ -115,12 +115,12 @@ class SftpWriter:
                 f"{self.address} cannot be written to without asyncssh: pip install "
                 "'platform-assets[delivery]'."
             ) from None
-        told = partial(_explained, f"{self.address} cannot be reached")
+        explaining = partial(_explained, f"{self.address} cannot be reached")
         with _Loop() as loop:
-            with told():
+            with explaining():
                 connection = loop.run(self._connected())
             try:
-                with told():
+                with explaining():
                     client = loop.run(_sftp(connection, self.timeout))
                 yield SftpTransfer(loop, client, self.address, self._start(), self.has_sidecar, self.timeout)
             finally:

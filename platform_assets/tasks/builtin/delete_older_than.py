@@ -69,7 +69,7 @@ class DeleteOlderThan(Task):
                 if stat.S_ISREG(state.st_mode) and matches.fullmatch(relative):
                     found.append((state.st_mtime, relative, state.st_size))
         found.sort(reverse=True)
-        old = [one for one in found[keep:] if one[0] < before]
+        old = [file for file in found[keep:] if file[0] < before]
         would = "would be deleted" if context.dry_run else "deleted"
         for _, relative, _ in old[:_LOGGED]:
             context.log(f"{relative}: {would}")
@@ -90,11 +90,11 @@ def _refuse(folder: Path, context: TaskContext) -> None:
     """
     real = folder.resolve()
     guarded = {Path.home(), Path.cwd(), Path(context.variables.get("STATE", "/"))}
-    guarded = {one.resolve() for one in guarded}
+    guarded = {path.resolve() for path in guarded}
     state = Path(context.variables.get("STATE", "/")).resolve()
     if any(place == real or place in real.parents for place in (state / name for name in _OWN)):
         raise TaskError(f"{folder} belongs to the platform itself, which removes what it no longer needs.")
-    if len(real.parts) <= _LEAST_DEPTH or any(real == one or real in one.parents for one in guarded):
+    if len(real.parts) <= _LEAST_DEPTH or any(real == path or real in path.parents for path in guarded):
         raise TaskError(f"{folder} holds too much to delete old files from it. Name a folder further down.")
     if folder.is_symlink():
         raise TaskError(f"{folder} is a link, which is not followed. Name the folder itself.")
@@ -106,8 +106,8 @@ def _delete(folder: Path, relative: str, remove_empty_folders: bool) -> None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
     opened = [os.open(folder, flags)]
     try:
-        for one in folders:
-            opened.append(os.open(one, flags, dir_fd=opened[-1]))
+        for inner_folder in folders:
+            opened.append(os.open(inner_folder, flags, dir_fd=opened[-1]))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=opened[-1])
         for number in reversed(range(len(folders) if remove_empty_folders else 0)):

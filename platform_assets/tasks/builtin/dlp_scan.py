@@ -52,21 +52,23 @@ class DlpScan(Task):
                 files.append(path)
         totals: Counter[str] = Counter()
         found_in, partial = [], []
-        for one in context.inspection.inspect(files):
-            counts = {name: n for name, n in one.counts.items() if info_types is None or name in info_types}
+        for inspected in context.inspection.inspect(files):
+            counts = {
+                name: n for name, n in inspected.counts.items() if info_types is None or name in info_types
+            }
             if counts:
                 totals.update(counts)
-                found_in.append(one.path)
-                told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+                found_in.append(inspected.path)
+                listed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
                 if len(found_in) <= _NAMED:
-                    context.warn(f"{one.path}: {told}")
-            if one.problem:
-                partial.append(one.path)
-                context.warn(f"{one.path}: {one.problem}")
-        told = ", ".join(f"{count} {name}" for name, count in sorted(totals.items()))
+                    context.warn(f"{inspected.path}: {listed}")
+            if inspected.problem:
+                partial.append(inspected.path)
+                context.warn(f"{inspected.path}: {inspected.problem}")
+        listed = ", ".join(f"{count} {name}" for name, count in sorted(totals.items()))
         if totals and on_findings == "fail":
             raise TaskError(
-                f"{len(found_in)} of {len(files)} files hold sensitive data: {told}. See the log above."
+                f"{len(found_in)} of {len(files)} files hold sensitive data: {listed}. See the log above."
             )
         if partial and not allow_partial:
             raise TaskError(

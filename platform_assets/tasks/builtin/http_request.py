@@ -61,11 +61,11 @@ class HttpRequest(Task):
             allow_private_redirects: Follow redirects to addresses of private networks and of this machine,
                 too.
         """
-        if sum(one is not None for one in (body, json_body, body_file)) > 1:
+        if sum(given is not None for given in (body, json_body, body_file)) > 1:
             raise TaskError("Give one of body, json_body and body_file.")
         resolved = {
-            name: context.secret(one) if isinstance(one, Secret) else one
-            for name, one in (headers or {}).items()
+            name: context.secret(header) if isinstance(header, Secret) else header
+            for name, header in (headers or {}).items()
         }
         content: bytes | Path | None = body_file
         if body is not None:

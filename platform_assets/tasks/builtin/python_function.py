@@ -62,7 +62,10 @@ class PythonFunction(Task):
             secrets: Further arguments by name that are secrets; the function gets their values.
         """
         found = _load(function)
-        named = {**(kwargs or {}), **{name: context.secret(one) for name, one in (secrets or {}).items()}}
+        named = {
+            **(kwargs or {}),
+            **{name: context.secret(secret) for name, secret in (secrets or {}).items()},
+        }
         try:
             signature = inspect.signature(found)
         except (TypeError, ValueError):

@@ -90,7 +90,7 @@ class ShellScript(Task):
         if code not in (success_codes or [0]):
             ended = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
             raise TaskError(f"{script} {ended}. The log above says why; run it by hand to look into it.")
-        missing = [str(one) for one in produces_files or () if not one.exists()]
+        missing = [str(produces_file) for produces_file in produces_files or () if not produces_file.exists()]
         if missing:
             raise TaskError(f"{script} ended well, but did not make {', '.join(missing)}.")
         return TaskOutcome(files=produces_files or (), facts={"exit_code": code})
@@ -122,7 +122,7 @@ def _arguments(given: str | Sequence[str | int | float] | None) -> list[str]:
             raise TaskError(
                 f"script_args cannot be split into words: {error}. Write a list instead."
             ) from None
-    return [str(one) for one in given]
+    return [str(argument) for argument in given]
 
 
 def _environment(
@@ -267,13 +267,15 @@ def _end_processes(process: subprocess.Popen[bytes], *, with_descendants: bool) 
     members = _members(process.pid) if not with_descendants else 0
     for ending in (signal.SIGTERM, signal.SIGKILL):
         _signal_group(process.pid, ending)
-        for one in descendants:
+        for descendant in descendants:
             with contextlib.suppress(psutil.Error):
-                one.send_signal(ending)
+                descendant.send_signal(ending)
         if ending is signal.SIGTERM and (with_descendants or members):
             until = time.monotonic() + 2
             while time.monotonic() < until and (
-                process.poll() is None or _members(process.pid) or any(_runs(one) for one in descendants)
+                process.poll() is None
+                or _members(process.pid)
+                or any(_runs(descendant) for descendant in descendants)
             ):
                 time.sleep(0.02)
     process.wait()
@@ -295,9 +297,9 @@ def _members(group: int) -> int:
         return 0
     count = 0
     # Processes that have ended and that nobody waits for keep their group.
-    for one in psutil.process_iter():
+    for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if os.getpgid(one.pid) == group and one.status() != psutil.STATUS_ZOMBIE:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
                 count += 1
     return count
 

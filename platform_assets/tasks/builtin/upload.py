@@ -60,7 +60,7 @@ class Upload(Task):
             if name is not None:
                 raise TaskError(f"{source} is a folder; a name can be given to a single file only.")
             names = source_files(source, pattern, may_be_empty=may_be_empty)
-            files = {one: source / one for one in names}
+            files = {name: source / name for name in names}
         else:
             files = {name or source.name: source}
         sent = context.deliveries.upload(files, destination)

@@ -52,10 +52,12 @@ class WaitForObject(Task):
         while True:
             now = dt.datetime.now(dt.UTC)
             found = [
-                one
-                for one in context.buckets.find(place, pattern)
-                if one.size >= min_size
-                and (newer_than_hours is None or now - one.modified <= dt.timedelta(hours=newer_than_hours))
+                object_
+                for object_ in context.buckets.find(place, pattern)
+                if object_.size >= min_size
+                and (
+                    newer_than_hours is None or now - object_.modified <= dt.timedelta(hours=newer_than_hours)
+                )
             ]
             if found:
                 context.log(f"{found[0].uri} is there")
