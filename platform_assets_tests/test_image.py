@@ -462,7 +462,7 @@ def answer(url: str, body: Any = None, limit: float = PATIENCE) -> str:
     )
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
                 text: str = response.read().decode()
                 return text
         except (urllib.error.URLError, ConnectionError, TimeoutError):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from platform_assets.processes import command_line, is_alive, leave
+from platform_assets_tests.fixtures.patience import PATIENCE
 
 WAITING = "import sys; print('up', flush=True); sys.stdin.read()"
 
@@ -106,7 +107,7 @@ leave(3)
 
 def test_a_process_that_leaves_ends_its_threads_and_calls_but_frees_nothing() -> None:
     left = subprocess.run(
-        [sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (left.returncode, left.stdout, left.stderr) == (3, "said thread\nregistered\n", "")
 

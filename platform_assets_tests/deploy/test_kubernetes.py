@@ -16,6 +16,7 @@ import yaml
 from platform_assets.build import build_defs
 from platform_assets.settings import load_settings
 from platform_assets_tests.deploy.test_profiles import PLACES
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.integration.installation import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -28,7 +29,7 @@ def manifests() -> list[dict[str, Any]]:
     if program is None:
         pytest.skip("kubectl is not installed")
     command = [program, "kustomize", str(FOLDER / "overlays" / "example")]
-    made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
     return list(yaml.safe_load_all(made.stdout))
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from platform_assets.formats import sheet_process
 from platform_assets.formats.sheets import SheetUnreadable, read_sheet
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.recorder import ROOT, VARIABLE
 from platform_assets_tests.formats.test_formats import a_workbook
 
@@ -111,7 +112,7 @@ def test_the_child_ends_when_its_parent_is_killed(long: Path) -> None:
         assert parent.stdout.readline() == "reading\n"
         [child] = psutil.Process(parent.pid).children()
         parent.kill()
-    _, alive = psutil.wait_procs([child], timeout=60)
+    _, alive = psutil.wait_procs([child], timeout=PATIENCE)
     assert alive == []
 
 
@@ -130,5 +131,5 @@ def test_the_child_ends_with_its_parents_pipe_whatever_it_does(long: Path) -> No
         # It has begun, and waits as nobody reads on: the pipe that ends is not the one that it writes to.
         child.stdout.read(1)
         os.close(write_end)
-        ended_by = child.wait(60)
+        ended_by = child.wait(PATIENCE)
     assert ended_by == (-signal.SIGIO if sys.platform == "linux" else 1)

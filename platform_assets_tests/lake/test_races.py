@@ -15,6 +15,7 @@ from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.lake import Lake, stream_table, write_table
 from platform_assets.lake.races import Patience, attempts, retry_while_others_progress
 from platform_assets.model.table import Column, Integer, Text
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.racing import together
 
 HASTY = Patience(idle_tries=3, first_wait=0, longest_wait=0, quiet=0.01)
@@ -113,7 +114,7 @@ def test_of_writers_that_make_a_table_one_counts_however_many_they_are(tmp_path:
     all_there = threading.Barrier(writers)
 
     def write(number: int) -> bool:
-        all_there.wait(60)
+        all_there.wait(PATIENCE)
         try:
             table.append(None, _row(table, number), stream=STREAM, version=1)
         except LakeConflict:
@@ -134,7 +135,7 @@ def test_writers_of_different_streams_all_count_however_many_they_are(tmp_path: 
 
     def write(number: int) -> None:
         handle = table.open()
-        all_there.wait(60)
+        all_there.wait(PATIENCE)
 
         def attempt() -> None:
             nonlocal handle

@@ -28,6 +28,7 @@ from platform_assets.lineage.serving import address_for, serving_page
 from platform_assets.rooms import Rooms
 from platform_assets.settings import Settings, load_settings
 from platform_assets_tests.fixtures.house import keys_of, with_keys
+from platform_assets_tests.fixtures.patience import PATIENCE
 
 STAFF = ("totesys", "staff")
 MAIL = ColumnRef(STAFF, "email_address")
@@ -254,7 +255,7 @@ def test_open_starts_a_browser_at_the_column(own: Settings, monkeypatch: pytest.
 
 
 def get(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str], str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request(method, path)
     answer = connection.getresponse()
     return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode()

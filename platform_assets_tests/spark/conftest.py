@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from platform_assets.spark.session import SailTarget, SparkTarget
+from platform_assets_tests.fixtures.patience import PATIENCE
 
 # A short test spends most of its time in the compilers of Java and of Spark.
 CHEAP = {
@@ -28,7 +29,7 @@ def spark_target() -> Iterator[SparkTarget]:
     process = session.sparkContext._gateway.proc
     session.stop()
     process.stdin.close()
-    process.wait(60)
+    process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from platform_assets.lake.duck import SqlEngine
 from platform_assets.model.totesys import star
 from platform_assets.sample.database import create_sample
 from platform_assets.star.transform import StarBuilder
+from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import NewDatabase
 from platform_assets_tests.fixtures.spark import standalone_cluster
 from platform_assets_tests.fixtures.totesys import Platform, Totesys
@@ -172,7 +173,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_job_changes_no_row(
                     # The next tables are under way when this is read.
                     time.sleep(0.5)
                     killed = cluster.kill_worker(0)
-            assert process.wait(60) == 0, (tmp_path / "driver.log").read_text()[-3000:]
+            assert process.wait(PATIENCE) == 0, (tmp_path / "driver.log").read_text()[-3000:]
         finally:
             watchdog.cancel()
             process.kill()
