@@ -495,8 +495,8 @@ class _Run:
             results[name] = DestinationResult(name, "failed", "", reason=failure_reason(error))
             rows.append(self.row(claimed, name, FAILED, reason=failure_reason(error)[:_LONGEST_REASON]))
         left: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for name, files_of_it in staged.items():
-            rows.append(self.row(claimed, name, STARTED, files=len(files_of_it.files), attempt=1))
+        for name, own_files in staged.items():
+            rows.append(self.row(claimed, name, STARTED, files=len(own_files.files), attempt=1))
             left.put(name)
         if not staged:
             rows += self._outcome(claimed, results, plan, started)

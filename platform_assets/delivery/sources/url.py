@@ -117,10 +117,10 @@ class UrlSource:
                 "deflate can be undone. Have the server send it without Content-Encoding."
             )
         unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
-        received = 0
+        received, is_begun = 0, False
         try:
             for chunk in chunks:
-                packed = chunk
+                packed, is_begun = chunk, True
                 while packed:
                     if unpacker.eof:
                         unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
@@ -134,7 +134,7 @@ class UrlSource:
                     packed = unpacker.unused_data
         except zlib.error as error:
             raise self._unavailable(f"its content is not {coding}, as the server says: {error}") from error
-        if received and not unpacker.eof:
+        if is_begun and not unpacker.eof:
             raise self._unavailable(f"it broke off: its {coding} content has no end")
 
     @contextlib.contextmanager

@@ -167,14 +167,7 @@ class LocalInspector:
         container: tuple[str, ...],
         wanted: Callable[[str], int],
     ) -> Found:
-        """Inspect rows of a table as `inspect_columns` does, and report only the findings that are wanted.
-
-        Args:
-            columns: The columns by name.
-            row: Returns the number in its table of one of the rows.
-            container: The place of the table, for the findings' locations.
-            wanted: Returns how many findings of an info type are still wanted; all are counted.
-        """
+        """See `TablesInspector.inspect_rows`."""
         if len(columns) > 1 and all(len(array) <= MOST_ROWS_OF_CELLS for array in columns.values()):
             cells = {name: cells_of(array) for name, array in columns.items()}
             return self._inspect_tables([SmallTable(cells, container, row)], wanted)[0]

@@ -164,6 +164,7 @@ def test_a_file_that_is_compressed_itself_stays_as_it_is(site: Site) -> None:
     [
         (b"not compressed", "gzip", DestinationUnavailable, "its content is not gzip, as the server says"),
         (gzip.compress(CONTENT)[:-9], "gzip", DestinationUnavailable, "its gzip content has no end"),
+        (gzip.compress(CONTENT)[:10], "gzip", DestinationUnavailable, "its gzip content has no end"),
         (CONTENT, "br", DeliveryError, "compresses it as br, and only gzip and deflate can be undone"),
     ],
 )
