@@ -22,6 +22,7 @@ import pyarrow as pa
 from platform_assets.errors import FullDisk, LakeConflict, LakeError, lake_file_error, path_error
 from platform_assets.lake.arrow import arrow_schema, logical_type_of
 from platform_assets.lake.batches import Batches
+from platform_assets.lake.delta_rs import rows_from_python
 from platform_assets.lake.duck import ROWS_PER_BATCH, stored_type
 from platform_assets.model.dialects import columns_sql, literal, quote
 from platform_assets.model.table import HASH_COLUMN, Column, Float
@@ -46,9 +47,6 @@ _LOG_ENTRY = re.compile(r"(\d{20})\.(json|crc|checkpoint\.parquet|checkpoint\.\d
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BYTES_OF_STATISTICS = 64
 _WHOLE_BATCHES = re.compile(r"batches-(\d+)-")
-# Return the memory of a commit to the system quickly. Otherwise it stays allocated until the process ends,
-# in addition to the memory that DuckDB takes next.
-_ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
 LOG_FOLDER = "_delta_log"
 """Folder of a table's log."""
 REBUILT = "platform_assets/rebuilt"
@@ -121,8 +119,6 @@ class LakeTable:
         return handle
 
     def _opened(self) -> DeltaTable | None:
-        # delta-rs's allocator reads it when the library is loaded, which happens later.
-        os.putenv("_RJEM_MALLOC_CONF", _ALLOCATOR)
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -497,7 +493,8 @@ class LakeTable:
                 writer_properties=writer_properties(),
                 commit_properties=_commit_properties(stream, version, None, also=also),
             )
-            merge.when_matched_update_all().when_not_matched_insert_all().execute()
+            with rows_from_python():
+                merge.when_matched_update_all().when_not_matched_insert_all().execute()
         except CommitFailedError as error:
             raise _conflict(self.uri, version, error) from error
         except (DeltaError, OSError) as error:
@@ -549,15 +546,16 @@ class LakeTable:
                     "mode": mode,
                     "schema_mode": None if is_whole else "merge",
                 }
-            write_deltalake(
-                data=rows,
-                target_file_size=_BYTES_PER_FILE,
-                writer_properties=writer_properties(),
-                commit_properties=_commit_properties(
-                    stream, version, metadata, is_next=handle is None or mode == "overwrite", also=also
-                ),
-                **where,
-            )
+            with rows_from_python():
+                write_deltalake(
+                    data=rows,
+                    target_file_size=_BYTES_PER_FILE,
+                    writer_properties=writer_properties(),
+                    commit_properties=_commit_properties(
+                        stream, version, metadata, is_next=handle is None or mode == "overwrite", also=also
+                    ),
+                    **where,
+                )
         except CommitFailedError as error:
             raise _conflict(self.uri, version, error) from error
         except (DeltaError, OSError) as error:

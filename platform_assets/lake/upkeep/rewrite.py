@@ -26,6 +26,7 @@ from platform_assets.lake.delta import (
     whole_batches_name,
     writer_properties,
 )
+from platform_assets.lake.delta_rs import rows_from_python
 from platform_assets.lake.duck import ROWS_PER_BATCH
 from platform_assets.lake.upkeep.store import LOG, TableStore
 from platform_assets.model.dialects import columns_sql
@@ -189,15 +190,16 @@ class Rewriter:
         folder = f"{SCRATCH}/{uuid.uuid4().hex}"
         configured = handle.metadata().configuration
         try:
-            write_deltalake(
-                f"{self._table.uri}/{folder}",
-                pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in rows)),
-                mode="error",
-                configuration={name: configured[name] for name in _STATISTICS if name in configured},
-                storage_options=self._table.storage_options(),
-                target_file_size=_ONE_FILE,
-                writer_properties=writer_properties("ZSTD"),
-            )
+            with rows_from_python():
+                write_deltalake(
+                    f"{self._table.uri}/{folder}",
+                    pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in rows)),
+                    mode="error",
+                    configuration={name: configured[name] for name in _STATISTICS if name in configured},
+                    storage_options=self._table.storage_options(),
+                    target_file_size=_ONE_FILE,
+                    writer_properties=writer_properties("ZSTD"),
+                )
         except (DeltaError, OSError) as error:
             self.store.remove_folder(folder)
             raise named_file_error(error) or LakeError(
