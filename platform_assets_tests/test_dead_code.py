@@ -41,6 +41,7 @@ CALLED_BY_LIBRARIES = {
     "dlp/settings.py: DlpSettings.model_post_init": "pydantic",
     "feeds/reading.py: _Raw.readinto": "io.BufferedReader",
     "formats/markup.py: _Flow.pi": "lxml",
+    "lake/dataset.py: _OpenFile.read_buffer": "pyarrow",
     "lineage/command.py: _ColumnOrCommand.parse_args": "click",
     **{
         f"inventory/stackql.py: _Session.{method}": "pg8000"

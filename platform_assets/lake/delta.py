@@ -22,6 +22,7 @@ import pyarrow as pa
 from platform_assets.errors import FullDisk, LakeConflict, LakeError, lake_file_error, path_error
 from platform_assets.lake.arrow import arrow_schema, logical_type_of
 from platform_assets.lake.batches import Batches
+from platform_assets.lake.dataset import dataset_of
 from platform_assets.lake.delta_rs import rows_from_python
 from platform_assets.lake.duck import ROWS_PER_BATCH, stored_type
 from platform_assets.model.dialects import columns_sql, literal, quote
@@ -647,7 +648,7 @@ class LakeTable:
 
         if not self.is_local:
             name = f"lake {self.uri}"
-            connection.register(name, handle.to_pyarrow_dataset())
+            connection.register(name, dataset_of(handle))
             return quote(name)
         files = f"[{', '.join(literal(path) for path in paths)}]"
         columns = pa.schema(handle.schema().to_arrow())

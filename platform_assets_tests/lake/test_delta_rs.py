@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.upkeep.store import TableStore
+from platform_assets_tests.fixtures.http import HttpServer, http_server
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.s3 import S3Server
+
+__all__ = ["http_server"]
 
 ROOT = Path(__file__).parents[2]
 WRITES = 9
@@ -118,3 +124,20 @@ def test_files_are_merged_with_one_processor(
 ) -> None:
     program = f"folder, order = {str(tmp_path)!r}, {order!r}\n{MERGE}"
     assert ended(program, place_of(request, storage, tmp_path / "lake")) == [True, 2]
+
+
+@pytest.mark.parametrize("question", [TableStore.listed, TableStore.folders])
+def test_a_listing_lets_other_threads_go_on_until_the_store_answers(
+    http_server: HttpServer, question: Callable[[TableStore], object]
+) -> None:
+    options = {
+        "AWS_ENDPOINT_URL": http_server.url,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_REGION": "us-east-1",
+    }
+    store = TableStore(LakeTable("s3://bucket/table", (), lambda: options))
+    # The server, a thread of this process, answers what no store would.
+    with pytest.raises(OSError, match="invalid list response"):
+        question(store)

@@ -46,6 +46,7 @@ class TableStore:
         from deltalake.fs import DeltaStorageHandler
 
         self._root = Path(table.uri) if table.is_local else None
+        self._has_answered = table.is_local
         handler = DeltaStorageHandler(table.uri, table.storage_options())
         self.files: pafs.FileSystem = pafs.PyFileSystem(handler)
 
@@ -53,10 +54,9 @@ class TableStore:
         """List the files of a folder; none if it does not exist."""
         import pyarrow.fs as pafs
 
-        found = self.files.get_file_info(pafs.FileSelector(folder, recursive=deep, allow_not_found=True))
         return [
             StoredFile(entry.path, entry.size, entry.mtime)
-            for entry in found
+            for entry in self._entries(folder, deep=deep)
             if entry.type == pafs.FileType.File
         ]
 
@@ -64,8 +64,21 @@ class TableStore:
         """List the names of the folders in a folder."""
         import pyarrow.fs as pafs
 
-        found = self.files.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+        found = self._entries(folder, deep=False)
         return [entry.base_name for entry in found if entry.type == pafs.FileType.Directory]
+
+    def _entries(self, folder: str, *, deep: bool) -> list[pafs.FileInfo]:
+        import pyarrow.fs as pafs
+
+        if not self._has_answered:
+            # A listing stops every other thread until the store has answered, because it keeps Python's lock:
+            # for minutes if the store is out of reach. This question does not.
+            self.files.get_file_info([LOG])
+            self._has_answered = True
+        found: list[pafs.FileInfo] = self.files.get_file_info(
+            pafs.FileSelector(folder, recursive=deep, allow_not_found=True)
+        )
+        return found
 
     def move(self, path: str, to: str) -> None:
         """Give a file another path."""
