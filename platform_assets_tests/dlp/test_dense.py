@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pyarrow as pa
 import pytest
 
 from platform_assets.dlp.local.detectors import BY_NAME
@@ -98,13 +99,31 @@ def test_what_is_around_a_value_counts_the_same_however_it_is_looked_for(
 ) -> None:
     data = _dense(random.Random(seed), 20_000)
     for least in (Likelihood.VERY_UNLIKELY, Likelihood.POSSIBLE):
-        monkeypatch.setattr(text, "_WORTH", 1)  # never searched: what is around each value is looked at
-        singly = _inspected(data, least=least)
-        monkeypatch.setattr(text, "_WORTH", 10**9)  # searched for the first question
+        with monkeypatch.context() as patched:
+            patched.setattr(text._Sightings, "may_be", lambda *_: True)  # nothing is ruled out by a search
+            singly = _inspected(data, least=least)
+        monkeypatch.setattr(text, "_WORTH", 1)  # only what is around each value is searched
+        parts = _inspected(data, least=least)
+        monkeypatch.setattr(text, "_WORTH", 10**9)  # all of the text is searched for the first question
         at_once = _inspected(data, least=least)
-        assert at_once == singly
+        assert at_once == parts == singly
         assert len(singly) > 300
         assert len({one.likelihood for one in singly}) > 2
+
+
+@pytest.mark.parametrize(
+    "beside", ["for example,", "such as", ">>> f('", "ip address:", "phone:", "www.example.com"]
+)
+@pytest.mark.parametrize(
+    "value", ["jane.roe@web.de", "91.198.174.192", "+44 20 7946 0958", "4012888888881881"]
+)
+def test_a_value_of_a_column_does_not_depend_on_the_values_beside_it(beside: str, value: str) -> None:
+    inspector = LocalInspector(InspectConfig(min_likelihood=Likelihood.UNLIKELY), KEY)
+    alone, among = (
+        inspector.inspect_columns({"note": pa.array([other, value, other])}).findings
+        for other in ("shop", beside)
+    )
+    assert [one for one in among if one.location.row == 1] == list(alone) != []
 
 
 def test_places_that_are_too_many_are_not_remembered() -> None:

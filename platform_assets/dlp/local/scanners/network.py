@@ -67,16 +67,6 @@ OF_PUBLISHED = "published"
 """A hotword of fields below a key for authors, as descriptions of packages have them: `authors[].email`."""
 
 
-def _is_a_value(text: ScannedText, start: int, end: int) -> bool:
-    """Return True for a match that is a value of a column as a whole, and not a part of a sentence in it."""
-    data = text.data
-    return (
-        text.lines
-        and (not start or data[start - 1 : start] == b"\n")
-        and (end == len(data) or data[end : end + 1] == b"\n")
-    )
-
-
 def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
     data = text.data
     # Published addresses, and others, by the part of the text that they are in.
@@ -110,7 +100,7 @@ def _look_at_emails(text: ScannedText, found: list[Match]) -> None:
             continue
         odd = may_be_of_nobody(data, *span)
         if (
-            (odd and not _is_a_value(text, *span) and is_of_nobody(data, *span))
+            (odd and not text.is_value(*span) and is_of_nobody(data, *span))
             or text.is_example(span[0])
             or (
                 text.may_have(_MAY_BE_ID, span[0] - 120, span[0])

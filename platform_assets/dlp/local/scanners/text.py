@@ -51,6 +51,7 @@ JOINERS = frozenset(b".-/")
 SEPARATORS = b" -./()+,\t"
 
 
+_LINE_BREAK = ord("\n")
 _BEFORE, _AFTER = 64, 24
 _CLAUSE_END = re.compile(rb"[,;|\t]|[.!?] ")
 _NO_WORD = re.compile(rb"[^A-Za-z0-9_\x80-\xff]")
@@ -102,14 +103,14 @@ class Segments:
 
 _WORTH = 512
 """Bytes of a text for each question about its parts from which on all of it is searched once."""
-_DENSE = 16
-"""Bytes of a text for each place of a pattern from which on places are too many to be remembered."""
+_DENSE = 64
+"""Bytes of a text for each place of a pattern below which nearly every part of the text has one."""
 
 
 class _Sightings:
     """Places of a pattern in a text, found once for questions about many parts of the text.
 
-    Nothing is searched before there are many questions: searching a long text would cost more than it saves.
+    Only the parts are searched before there are many questions: searching a long text would cost more.
 
     Args:
         pattern: The pattern. What is around a match must not matter: no anchors, and no boundaries of words.
@@ -129,18 +130,18 @@ class _Sightings:
         if starts is None:
             if self._left > 0:
                 self._left -= 1
-                return True
+                return found_in(self._pattern, self._data[max(first, 0) : last])
             starts = self._starts = self._found()
         # A match within the part is one of the places, or overlaps with one.
         at = bisect_left(starts, last) - 1
         return at >= 0 and self._ends[at] > first
 
     def _found(self) -> list[int]:
-        starts, most = [], len(self._data) // _DENSE + _DENSE
+        starts: list[int] = []
         for start, end in spans(self._pattern, self._data):
             starts.append(start)
             self._ends.append(end)
-            if len(starts) > most:
+            if len(starts) > start // _DENSE + _DENSE:
                 self._ends = [len(self._data)]
                 return [0]
         return starts
@@ -202,6 +203,8 @@ class ScannedText:
 
     def around_for(self, start: int, end: int, *names: str) -> Surroundings:
         """The same as `around` for the hotwords of some info types; those of others may be missing."""
+        if self.is_value(start, end):
+            return self.header_at(start)
         pattern, anywhere = self.ends_of_hotwords(names)
         if not self.may_have(anywhere, start - _BEFORE, end + _AFTER):
             return self.header_at(start)
@@ -211,6 +214,8 @@ class ScannedText:
 
     def around(self, start: int, end: int) -> Surroundings:
         """The hotwords around a position and in the header together."""
+        if self.is_value(start, end):
+            return self.header_at(start)
         data = self.data
         begin, header = (0, self._header) if self.segments is None else self.segments.of(start)
         first = max(start - _BEFORE, begin)
@@ -247,6 +252,8 @@ class ScannedText:
             return True
         if self.is_in_session(start):
             return True
+        if self.lines and self.data[start - 1 : start] in b"\n":
+            return False
         first = max(start - _BEFORE, 0)
         if not self.may_have(_MAY_SAY_SO, first, start):
             return False
@@ -300,6 +307,15 @@ class ScannedText:
         likelihood = max(alone, hot) if named else alone
         if likelihood >= self.floor:
             found.append(Match(*span, name, likelihood, evidence | named, distance, valid))
+
+    def is_value(self, start: int, end: int) -> bool:
+        """Return True for a value of a column as a whole, and not a part of a sentence in it."""
+        data = self.data
+        return (
+            self.lines
+            and (not start or data[start - 1] == _LINE_BREAK)
+            and (end == len(data) or data[end] == _LINE_BREAK)
+        )
 
     def stands_alone(self, start: int, end: int, within: frozenset[int] = WORD_BYTES) -> bool:
         """Return True if the characters before and after a match do not belong to it."""
