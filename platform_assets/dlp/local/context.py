@@ -7,6 +7,7 @@ words, and `ACADEMIC_YEAR_CODE` does not contain CVV.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from platform_assets.formats.words import words_of
@@ -40,6 +41,21 @@ FAR = 1_000
 NOTHING = Surroundings({}, FAR)
 
 
+@dataclass(slots=True)
+class _Ending:
+    """Words at the end of hotwords.
+
+    Args:
+        names: The info types that these words name.
+        is_against: True if they name something else.
+        longer: The same words with one more in front, by that word.
+    """
+
+    names: set[str] = field(default_factory=set)
+    is_against: bool = False
+    longer: dict[str, _Ending] = field(default_factory=dict)
+
+
 class Hotwords:
     """An index of hotwords that finds all hotwords of a text in one pass over its words.
 
@@ -50,15 +66,22 @@ class Hotwords:
 
     def __init__(self, phrases: Mapping[str, Iterable[str]], against: Iterable[str]) -> None:
         self._named: dict[tuple[str, ...], set[str]] = {}
+        self._endings: dict[str, _Ending] = {}
         for name, texts in phrases.items():
             for text in texts:
                 for phrase in _spellings(text):
                     self._named.setdefault(phrase, set()).add(name)
-        self._against = {phrase for text in against for phrase in _spellings(text)}
-        self._lengths: dict[str, tuple[int, ...]] = {}
-        for phrase in (*self._named, *self._against):
-            lengths = {*self._lengths.get(phrase[-1], ()), len(phrase)}
-            self._lengths[phrase[-1]] = tuple(sorted(lengths))
+                    self._ending(phrase).names.add(name)
+        for text in against:
+            for phrase in _spellings(text):
+                self._ending(phrase).is_against = True
+
+    def _ending(self, phrase: tuple[str, ...]) -> _Ending:
+        *above, last = phrase
+        ending = self._endings.setdefault(last, _Ending())
+        for word in reversed(above):
+            ending = ending.longer.setdefault(word, _Ending())
+        return ending
 
     def phrases_of(self, name: str) -> list[tuple[str, ...]]:
         """The hotwords of an info type, as words."""
@@ -72,54 +95,65 @@ class Hotwords:
         """Evaluate the words before and after a match; words before it count as nearer."""
         hot: dict[str, int] = {}
         against = FAR
-        lengths_of, last = self._lengths.get, len(before) - 1
-        for place, lengths in enumerate(map(lengths_of, before)):
-            if lengths is not None:
-                against = self._take(before, place, lengths, last - place, 0, hot, against)
-        for place, lengths in enumerate(map(lengths_of, after)):
-            if lengths is not None:
-                against = self._take(after, place, lengths, place + 3, 1, hot, against)
+        ending_with, last = self._endings.get, len(before) - 1
+        for place, ending in enumerate(map(ending_with, before)):
+            if ending is not None:
+                against = _take(before, place, ending, last - place, 0, hot, against)
+        for place, ending in enumerate(map(ending_with, after)):
+            if ending is not None:
+                against = _take(after, place, ending, place + 2, 1, hot, against)
         return Surroundings(hot, against) if hot or against < FAR else NOTHING
 
     def among_more(
         self, words: tuple[str, ...], of_words: Surroundings, more: tuple[str, ...]
     ) -> Surroundings:
         """Evaluate words before a match and some more after them, given what is known of the former."""
-        if of_words is NOTHING and not any(map(self._lengths.get, more)):
+        if of_words is NOTHING and not any(map(self._endings.get, more)):
             return NOTHING
         count = len(more)
         hot = {name: distance + count for name, distance in of_words.hot.items()}
         against = of_words.against + count if of_words.against < FAR else FAR
         both = words + more
         for place in range(len(words), len(both)):
-            lengths = self._lengths.get(both[place])
-            if lengths is not None:
-                against = self._take(both, place, lengths, len(both) - 1 - place, 0, hot, against)
+            ending = self._endings.get(both[place])
+            if ending is not None:
+                against = _take(both, place, ending, len(both) - 1 - place, 0, hot, against)
         return Surroundings(hot, against) if hot or against < FAR else NOTHING
 
-    def _take(
-        self,
-        words: tuple[str, ...],
-        place: int,
-        lengths: tuple[int, ...],
-        distance: int,
-        per_word: int,
-        hot: dict[str, int],
-        against: int,
-    ) -> int:
-        """Take the phrases that end with one of the words; return the distance of what speaks against."""
-        for length in lengths:
-            if length > place + 1:
-                break
-            phrase = words[place + 1 - length : place + 1]
-            away = distance - per_word * length
-            # A phrase is stronger evidence than its words: "card number" counts as nearer than "number".
-            for name in self._named.get(phrase, ()):
-                if away < hot.get(name, FAR):
-                    hot[name] = away
-            if phrase in self._against and away < against:
-                against = away
-        return against
+
+def _take(
+    words: tuple[str, ...],
+    place: int,
+    ending: _Ending | None,
+    distance: int,
+    per_word: int,
+    hot: dict[str, int],
+    against: int,
+) -> int:
+    """Take the phrases that end with one of the words; return the distance of what speaks against.
+
+    Args:
+        words: The words.
+        place: The place of the last word of the phrases.
+        ending: The phrases that end with it.
+        distance: The distance of a phrase of one word.
+        per_word: How much nearer a phrase is with each further word.
+        hot: The distance of the nearest hotword by info type, which is changed.
+        against: The distance of what speaks against, so far.
+    """
+    while ending is not None:
+        # A phrase is stronger evidence than its words: "card number" counts as nearer than "number".
+        for name in ending.names:
+            if distance < hot.get(name, FAR):
+                hot[name] = distance
+        if ending.is_against and distance < against:
+            against = distance
+        if not place or not ending.longer:
+            break
+        place -= 1
+        distance -= per_word
+        ending = ending.longer.get(words[place])
+    return against
 
 
 _LONGEST_ACRONYM = 5
