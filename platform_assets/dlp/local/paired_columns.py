@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from platform_assets.dlp.local.column_names import describes_another
-from platform_assets.dlp.local.regex import compiled
+from platform_assets.dlp.local.regex import compiled, matching
 from platform_assets.dlp.local.scanners.pairs import (
     is_name_field,
     is_value_field,
@@ -59,14 +60,15 @@ def paired_secrets(
     Args:
         columns: The columns of the table, all of one length.
         dummies: True if sequences and UUIDs count as secrets, also under a name of their own.
-        may_name: Returns False only if no value of a column mentions the name of a secret.
+        may_name: Returns False only if a column names no other, or no value of it mentions the name of a
+            secret.
         may_be_named: Returns False only if no key of a column's path is named after secrets.
 
     Returns:
         Distinct values with their matches; only columns that have any.
     """
     found: dict[str, dict[str, Match]] = {}
-    for value_name, named_by in _pairs(tuple(map(str, columns))):
+    for value_name, named_by in _pairs(tuple(map(str, columns))) if any(map(may_name, columns)) else ():
         for place in filter(may_name, named_by):
             for name, value in _named_values(columns[place], columns[value_name]):
                 _judge(found, value_name, (name, value), HOTWORD, dummies=dummies)
@@ -151,9 +153,10 @@ def _named_values(names: pa.Array, values: pa.Array) -> Iterator[tuple[str, str]
     if not (_is_text(names.type) and _is_text(values.type)):
         return
     names, values = names.cast(pa.large_string()), values.cast(pa.large_string())
-    held = pc.match_substring_regex(names, f"(?:{NAMES})", ignore_case=True).fill_null(False)
-    if not pc.any(held).as_py():
+    named = matching(names, f"(?:{NAMES})", ignore_case=True)
+    if not named.any():
         return
+    held = pa.array(named)
     both = pa.table({"name": names.filter(held), "value": values.filter(held)}).group_by(["name", "value"])
     for row in both.aggregate([]).slice(0, _MOST_VALUES).to_pylist():
         if row["name"] and row["value"]:
@@ -166,12 +169,11 @@ def _pairs_of_elements(column: pa.Array) -> Iterator[tuple[str, str]]:
         return
     # Lists of pairs are short; long lists are of something else, and would take their time.
     elements = column.slice(0, 2 * _MOST_VALUES).cast(pa.large_string())
-    held = pc.match_substring_regex(elements, _NAME_ALONE, ignore_case=True).fill_null(False)
-    places = pc.indices_nonzero(held).slice(0, _MOST_VALUES)
-    for place in places.to_pylist():
+    held = matching(elements, _NAME_ALONE, ignore_case=True)
+    for place in np.flatnonzero(held)[:_MOST_VALUES].tolist():
         if place + 1 < len(elements):
             name, value = elements[place].as_py(), elements[place + 1].as_py()
-            if value and not held[place + 1].as_py():
+            if value and not held[place + 1]:
                 yield name, value
 
 

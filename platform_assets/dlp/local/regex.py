@@ -10,6 +10,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import re2  # type: ignore[import-untyped]
 
 Pattern: TypeAlias = re2._Regexp
@@ -53,6 +57,21 @@ def text_matcher(pattern: str, ignore_case: bool = False) -> Matcher:
     by_character: Pattern = re2.compile(pattern.encode(), options)
     method: Matcher = by_character._regexp.Match
     return method
+
+
+_FEW_VALUES = 64
+
+
+def matching(values: pa.Array, pattern: str, *, ignore_case: bool = False) -> npt.NDArray[np.bool_]:
+    """Return True for the values that a pattern matches; False for nulls."""
+    if len(values) > _FEW_VALUES:
+        matched = pc.match_substring_regex(values, pattern, ignore_case=ignore_case).fill_null(False)
+        return matched.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+    # Arrow compiles the pattern each time, which costs more than matching a few values.
+    match = text_matcher(pattern, ignore_case)
+    texts = (None if value is None else value.encode() for value in values.to_pylist())
+    found = [text is not None and match(UNANCHORED, text, 0, len(text))[0][0] >= 0 for text in texts]
+    return np.array(found, np.bool_)
 
 
 def literal_finder(literals: Sequence[bytes]) -> Callable[[bytes], list[bytes]]:

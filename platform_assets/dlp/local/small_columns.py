@@ -267,20 +267,23 @@ class SmallColumns:
 
     def _paired(self, table: Mapping[str, Cells], first: int) -> Iterator[tuple[int, Iterable[PairedSecret]]]:
         """The secrets that other columns of a table or the path of keys reveal, by the column's number."""
-        facts = 0
-        for number in range(first, first + len(table)):
-            facts |= self._facts[number]
-        if self._pairs and (facts & (_NAMES_ANOTHER | _NAMES_SECRETS) or _lists_secrets(table)):
-            numbers = {name: number for number, name in enumerate(table, first)}
-
-            def may_be_named(name: str) -> bool:
-                return "@" in name or self._facts[numbers[name]] & _NAMES_SECRETS > 0
-
+        if not self._pairs:
+            return
+        numbers = {name: number for number, name in enumerate(table, first)}
+        named = {name for name, number in numbers.items() if self._facts[number] & _NAMES_SECRETS}
+        naming = {
+            name
+            for name, number in numbers.items()
+            # An element of a list that is named after secrets names the next.
+            if (self._facts[number] & _NAMES_ANOTHER or name.endswith("[]"))
+            and any_mentions_secrets(table[name].texts)
+        }
+        if named or naming:
             paired = paired_secrets(
                 _Arrays(table),
                 self._dummies,
-                may_name=lambda name: any_mentions_secrets(table[name].texts),
-                may_be_named=may_be_named,
+                may_name=naming.__contains__,
+                may_be_named=named.__contains__,
             )
             for name, secrets in paired.items():
                 if self._has_text[self._bounds[numbers[name]] : self._bounds[numbers[name] + 1]].any():
@@ -301,11 +304,6 @@ class _Arrays(Mapping[str, pa.Array]):
 
     def __len__(self) -> int:
         return len(self._cells)
-
-
-def _lists_secrets(table: Mapping[str, Cells]) -> bool:
-    """Return True if an element of a list is named after secrets, so that the next may be one."""
-    return any(name.endswith("[]") and any_mentions_secrets(cells.texts) for name, cells in table.items())
 
 
 def _facts_of(name: str) -> int:

@@ -26,7 +26,7 @@ from platform_assets.dlp.local.detectors.credentials import PLACEHOLDER
 from platform_assets.dlp.local.detectors.identifiers import IDENTIFIERS
 from platform_assets.dlp.local.detectors.people import ETHNIC_GROUPS, GIVEN_NAMES, PLACES, SURNAMES
 from platform_assets.dlp.local.paired_columns import PAIRED_TYPES, PairedSecret
-from platform_assets.dlp.local.regex import UNANCHORED, text_matcher
+from platform_assets.dlp.local.regex import matching
 from platform_assets.dlp.local.resolution import UNSURE_IN_URL, resolved
 from platform_assets.dlp.local.scanner import Scanner, hotwords
 from platform_assets.dlp.local.scanners.network import OF_AUTHORS, OF_PUBLISHED
@@ -355,9 +355,9 @@ class TableScan:
                 continue
             counts = say_something(column.values)
             if pattern is not None:
-                counts &= _matching(column.values, pattern)
+                counts &= matching(column.values, pattern)
             if name in PAIRED_TYPES:
-                counts &= ~_matching(column.values, PLACEHOLDER, ignore_case=True)
+                counts &= ~matching(column.values, PLACEHOLDER, ignore_case=True)
             known = np.fromiter(column.matches, np.int64, len(column.matches))
             counts[known] = False
             places = np.flatnonzero(counts)
@@ -401,21 +401,6 @@ def say_something(values: pa.Array) -> npt.NDArray[np.bool_]:
     """Return True for values that are neither blank nor a word for a missing value."""
     words = pc.utf8_lower(pc.utf8_trim_whitespace(values))
     return ~pc.is_in(words, value_set=_NO_VALUE_SET).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-
-
-_FEW_VALUES = 64
-
-
-def _matching(values: pa.Array, pattern: str, *, ignore_case: bool = False) -> npt.NDArray[np.bool_]:
-    """Return True for values that a pattern matches."""
-    if len(values) > _FEW_VALUES:
-        matched = pc.match_substring_regex(values, pattern, ignore_case=ignore_case)
-        return matched.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-    # Arrow compiles the pattern each time, which costs more than matching a few values.
-    match = text_matcher(pattern, ignore_case)
-    texts = (value.encode() for value in values.to_pylist())
-    found = [match(UNANCHORED, text, 0, len(text))[0][0] >= 0 for text in texts]
-    return np.array(found, np.bool_)
 
 
 def _distinct(array: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, _Ints]:
