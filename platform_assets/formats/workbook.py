@@ -51,7 +51,10 @@ _TARGET = re.compile(r"""\bTarget\s*=\s*["']([^"']*)""")
 _LONGEST_RELATIONS = 4 << 20
 _PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,10})""")
 _ROW = re.compile(rb"<(?:[\w.-]+:)?row[\s/>]")
-_CELL_ANYWHERE = re.compile(rb"<(?:[\w.-]+:)?(?:c|row)(?=[\s/>])(?![^>]*\sr\s*=)")
+# A cell or a row without a position. Most positions come first, and prefixes of namespaces are rare.
+_UNPLACED = rb"(?:c|row)(?=[\s/>])(?! r=)(?![^>]*\sr\s*=)"
+_CELL_ANYWHERE = re.compile(rb"<" + _UNPLACED)
+_PREFIXED_ANYWHERE = re.compile(rb"<(?:[\w.-]+:)?" + _UNPLACED)
 
 
 def read_workbook(stream: Stream, reading: Reading) -> Iterator[Item]:
@@ -189,9 +192,11 @@ def _cells(source: Any) -> int:
 
 
 def _cells_of_sheet(data: bytes) -> int:
+    if b"sheetData" not in data:
+        return 0
     if b"<!--" in data or b"<![CDATA[" in data:
         # Comments and CDATA may contain text that looks like elements.
-        return 1 << 62 if b"sheetData" in data else 0
+        return 1 << 62
     columns: set[bytes] = set()
     numbers: set[bytes] = set()
     start = 0
@@ -204,7 +209,8 @@ def _cells_of_sheet(data: bytes) -> int:
         start = end
     width = max(map(_number_of, columns), default=0)
     last_row = max(map(int, numbers), default=0)
-    if _CELL_ANYWHERE.search(data):
+    has_prefixes = b":c" in data or b":row" in data
+    if (_PREFIXED_ANYWHERE if has_prefixes else _CELL_ANYWHERE).search(data):
         # Rows and cells without a position follow those before them.
         rows = _ROW.split(data) if b":row" in data else data.split(b"<row")
         last_row += len(rows)

@@ -760,7 +760,7 @@ def test_an_open_document_is_read_as_tables_where_it_fits_and_else_part_by_part(
     assert NEEDLE in texts(found)
 
 
-@pytest.mark.parametrize("place", ['r="XFD1048576"', "r = 'XFD1048576'"])
+@pytest.mark.parametrize("place", ['r="XFD1048576"', "r = 'XFD1048576'", 's="0"\tr="XFD1048576"'])
 def test_a_workbook_of_few_cells_far_apart_is_read_part_by_part(place: str) -> None:
     # The reader makes a cell of everything between them, and ends the process where memory does not do.
     parts = zipfile.ZipFile(io.BytesIO(a_workbook([["id", "email"], ["1", "@@"]])))
@@ -772,3 +772,18 @@ def test_a_workbook_of_few_cells_far_apart_is_read_part_by_part(place: str) -> N
     assert problems(found) == [(ProblemKind.TOO_LARGE, ())]
     assert NEEDLE in texts(found)
     assert problems(items(a_workbook([["1"] * 300] * 2_000), "x.xlsx")) == []
+
+
+@pytest.mark.parametrize("prefix", ["", "x:"])
+def test_cells_without_a_position_count_as_after_the_last_row(prefix: str) -> None:
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    text = f'{prefix}c t="inlineStr"><{prefix}is><{prefix}t>{NEEDLE}</{prefix}t></{prefix}is></{prefix}c>'
+    parts = zipfile.ZipFile(io.BytesIO(a_workbook([["id"]])))
+    files = {name: parts.read(name) for name in parts.namelist()}
+    for cells, expected in ((1, []), (3, [(ProblemKind.TOO_LARGE, ())])):
+        files["xl/worksheets/sheet1.xml"] = (
+            f'<worksheet xmlns="{main}" xmlns:x="{main}"><sheetData>'
+            f'<row r="600000"><c r="A600000" t="inlineStr"><is><t>id</t></is></c></row>'
+            f"<{prefix}row>{f'<{text}' * cells}</{prefix}row></sheetData></worksheet>"
+        ).encode()
+        assert problems(items(a_zip(files), "x.xlsx")) == expected
