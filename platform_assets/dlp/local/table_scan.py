@@ -8,7 +8,7 @@ all values are scanned for secrets, whatever their form.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -106,15 +106,15 @@ class ColumnMatches:
     def verdicts(self, types: Mapping[str, InfoType], container: tuple[str, ...]) -> Iterator[ColumnVerdict]:
         """The verdicts on the column as a whole, the most likely first."""
         judged = []
-        levels: dict[str, Counter[int]] = {}
+        levels: dict[str, Counter[int]] = defaultdict(Counter)
         for matches in self.matches.values():
             best: dict[str, int] = {}
             for match in matches:
                 best[match.name] = max(best.get(match.name, 0), match.likelihood)
             for name, likelihood in best.items():
-                levels.setdefault(name, Counter())[likelihood] += 1
+                levels[name][likelihood] += 1
         for name, (places, likelihood, _) in self.assumed.items():
-            levels.setdefault(name, Counter())[likelihood] += len(places)
+            levels[name][likelihood] += len(places)
         for name, counter in levels.items():
             matching = counter.total()
             likelihood = counter.most_common(1)[0][0]
