@@ -10,9 +10,10 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from platform_assets.delivery.interfaces import DeliveryError, StagedFile, Stamp
+if TYPE_CHECKING:
+    from platform_assets.delivery.interfaces import StagedFile, Stamp
 
 FIELDS = ("name", "suffix", "date", "time", "uuid", "rows", "part", "version")
 """Fields of a template.
@@ -63,26 +64,39 @@ class FileNames:
         Raises:
             DeliveryError: The template needs the number of rows, which is unknown, or the name is not usable.
         """
+        # Names are checked when the code location is loaded, which needs none of the interfaces.
+        from platform_assets.delivery.interfaces import DeliveryError
+
         if self.template is None:
-            return _usable(given, given)
-        if rows is None and "rows" in self.fields:
+            name = given
+        elif rows is None and "rows" in self.fields:
             raise DeliveryError(
                 f"The name {self.template} needs the number of rows, and it is not known for {given}. Take "
                 "{rows} out of the name, or deliver rows instead of files."
             )
-        stem, suffix = split_name(given)
-        at = stamp.at.astimezone(_zone(self.timezone))
-        values: dict[str, Any] = {
-            "name": stem,
-            "suffix": suffix,
-            "date": _At(at, _DEFAULTS["date"]),
-            "time": _At(at, _DEFAULTS["time"]),
-            "uuid": stamp.uuid,
-            "rows": rows,
-            "part": _Part(part),
-            "version": _short(stamp.version),
-        }
-        return _usable(self.template.format(**values), self.template)
+        else:
+            at = stamp.at.astimezone(_zone(self.timezone))
+            name = _filled(self.template, given, part, rows, at, stamp.uuid, stamp.version)
+        if mistake := _name_mistake(name, self.template or given):
+            raise DeliveryError(mistake)
+        return name
+
+
+def _filled(
+    template: str, given: str, part: int, rows: int | None, at: dt.datetime, uuid: str, version: str
+) -> str:
+    stem, suffix = split_name(given)
+    values: dict[str, Any] = {
+        "name": stem,
+        "suffix": suffix,
+        "date": _At(at, _DEFAULTS["date"]),
+        "time": _At(at, _DEFAULTS["time"]),
+        "uuid": uuid,
+        "rows": rows,
+        "part": _Part(part),
+        "version": _short(version),
+    }
+    return template.format(**values)
 
 
 @functools.lru_cache(maxsize=1_000)
@@ -102,14 +116,12 @@ def template_mistake(template: str) -> str:
             return f"!{conversion} cannot be used in {{{field}}}"
         if reason := _format_mistake(field, format_ or ""):
             return reason
-    example = Stamp("d", "t", "g", "00000000-0000-0000-0000-000000000000", dt.datetime.now(dt.UTC), "1")
+    now, uuid = dt.datetime.now(dt.UTC), "00000000-0000-0000-0000-000000000000"
     try:
-        FileNames(template).name(example, "name.csv", 1, 1)
-    except DeliveryError as error:
-        return str(error)
+        example = _filled(template, "name.csv", 1, 1, now, uuid, "1")
     except ValueError as error:
         return f"a format in it cannot be used: {error}"
-    return ""
+    return _name_mistake(example, template)
 
 
 def _format_mistake(field: str, format_: str) -> str:
@@ -175,12 +187,8 @@ def _short(version: str) -> str:
     return hashlib.sha256(version.encode()).hexdigest()[:16]
 
 
-def _usable(name: str, template: str) -> str:
-    """Return a name, if destinations can have a file of that name.
-
-    Raises:
-        DeliveryError: They cannot.
-    """
+def _name_mistake(name: str, template: str) -> str:
+    """Return why no destination can have a file of this name; empty if destinations can."""
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
         reason = "it has an empty part, or . or .."
@@ -191,8 +199,8 @@ def _usable(name: str, template: str) -> str:
     elif max(len(part.encode("utf-8", "surrogateescape")) for part in parts) > _LONGEST_NAME:
         reason = f"a part is longer than {_LONGEST_NAME} bytes"
     else:
-        return name
-    raise DeliveryError(f"No file can be called {name!r}: {reason}. Correct file, now {template!r}.")
+        return ""
+    return f"No file can be called {name!r}: {reason}. Correct file, now {template!r}."
 
 
 def manifest_name(stamp: Stamp) -> str:
