@@ -83,6 +83,10 @@ class KnowsSensitiveColumns(Protocol):
         """
         ...
 
+    def removal_rules(self) -> str:
+        """Return a text that differs where `removed_on_the_way` may answer otherwise; nothing is read."""
+        ...
+
 
 @runtime_checkable
 class CarriesClassification(Protocol):

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform_assets.alert import RaisesAlerts
@@ -50,6 +51,8 @@ Mary Example,mary@example.org,+44 20 7946 0123,"card 4111 1111 1111 1111, passwo
 """Candidates of several kinds, so that what is loaded and compiled for the first of a kind is there."""
 _NO_KEY = b"no key" * 4
 """In place of the key, which only fingerprints need, and which not every worker may read."""
+_CODE_OF_REMOVAL = ("assembly.py", "marks.py", "model.py", "policy.py")
+"""The modules that decide whether the policy removes what a column holds."""
 
 
 class InspectionRoom(Assembly[InspectionSettings]):
@@ -403,6 +406,11 @@ class InspectionRoom(Assembly[InspectionSettings]):
         if column.asset[0] not in {"delivery", "snowflake", *self.rooms.of(WarehouseRoom).engines}:
             return False
         return is_removed(self._read_policy, column, info_type, likelihood)
+
+    def removal_rules(self) -> str:
+        """See `KnowsSensitiveColumns.removal_rules`: the rules, and the code that applies them."""
+        code = [Path(__file__).with_name(name).read_text() for name in _CODE_OF_REMOVAL]
+        return repr((self.settings.dlp.rules, [*self.rooms.of(WarehouseRoom).engines], code))
 
     @cached_property
     def _read_policy(self) -> Policy:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from platform_assets.classification import Mark, Origin
 from platform_assets.column_lineage import ColumnRef
 from platform_assets.dlp.model import Likelihood
-from platform_assets.dlp.policy import strictest
 
 if TYPE_CHECKING:
     from platform_assets.dlp.policy import Deidentification, Policy
@@ -70,6 +69,8 @@ def is_removed(policy: Policy, column: ColumnRef, info_type: str, likelihood: st
         info_type: The info type of the values.
         likelihood: Name of its likelihood.
     """
+    from platform_assets.dlp.policy import strictest
+
     places = [str(column)]
     if column.asset[0] != "delivery":
         # A rule for a star table holds on the way into every warehouse.

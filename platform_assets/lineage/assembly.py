@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from platform_assets.classification import INFO_TYPE_TAG, ORIGIN_TAG, KnowsSensitiveColumns, Mark, Origin
-from platform_assets.column_lineage import ROWS, DeclaresLineage
+from platform_assets.classification import KnowsSensitiveColumns, Mark, Origin
+from platform_assets.column_lineage import DeclaresLineage
 from platform_assets.description import TableNotes
 from platform_assets.lineage.settings import LineageSettings
 from platform_assets.rooms import Assembly
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from platform_assets.column_lineage import ColumnRef, DeclaredTable
     from platform_assets.lineage.classification import Classified, Contradiction
     from platform_assets.lineage.graph import Graph
+    from platform_assets.lineage.notes import Notes
 
 
 class LineageRoom(Assembly[LineageSettings]):
@@ -35,14 +37,18 @@ class LineageRoom(Assembly[LineageSettings]):
         """
         from platform_assets.lineage.cache import cached_graph
 
+        return cached_graph(*self._derived_from)
+
+    @cached_property
+    def _derived_from(self) -> tuple[Path | None, Sequence[DeclaredTable], Sequence[str]]:
+        """The folder of what is derived, None to keep nothing; the declared tables; functions that mask."""
         declared = self.declared()
         own = self._own(declared)
         # While the code location is being loaded, its own assets are not known: two graphs, two caches.
         folder = self._folder / ("own" if own else "")
         # Loading the code location makes no folder for state; the first run does.
         has_state = self.platform.state_dir.is_dir()
-        masking = self.settings.lineage.masking
-        return cached_graph(folder if has_state else None, [*declared, *own], masking)
+        return folder if has_state else None, [*declared, *own], self.settings.lineage.masking
 
     def declared(self) -> list[DeclaredTable]:
         """Return the tables that the rooms declare."""
@@ -98,11 +104,15 @@ class LineageRoom(Assembly[LineageSettings]):
         Raises:
             LineageError: The graph cannot be derived.
         """
+        return self._classify([*found, *self._declared_marks()])
+
+    def _declared_marks(self) -> Sequence[Mark]:
+        return self._knows.declared_marks() if self._knows is not None else []
+
+    def _classify(self, marks: Sequence[Mark]) -> Classified:
         from platform_assets.lineage.classification import at_the_source, classify
 
-        declared = self._knows.declared_marks() if self._knows is not None else []
-        given = at_the_source(self.graph, [*found, *declared])
-        return classify(self.graph, given, self._removes)
+        return classify(self.graph, at_the_source(self.graph, marks), self._removes)
 
     def derived_marks(self, marks: Sequence[Mark]) -> list[Mark]:
         """See `CarriesClassification.derived_marks`.
@@ -147,9 +157,8 @@ class LineageRoom(Assembly[LineageSettings]):
 
     def unknown_columns(self) -> list[str]:
         """Return the columns that are declared sensitive and do not exist, as users write them."""
-        declared = self._knows.declared_marks() if self._knows is not None else []
         found = []
-        for column in dict.fromkeys(mark.column for mark in declared):
+        for column in dict.fromkeys(mark.column for mark in self._declared_marks()):
             table = self.graph.table(column.asset)
             if table is None or (not table.unknown and table.column(column.column) is None):
                 found.append(str(column))
@@ -182,10 +191,10 @@ class LineageRoom(Assembly[LineageSettings]):
 
     def link(self, asset: Sequence[str] = (), column: str = "") -> str:
         """Return the address of a table's or a column's place in the page; empty if it is not served."""
-        from platform_assets.lineage.explorer.page import anchor
-
         if self.settings.lineage.url is None:
             return ""
+        from platform_assets.lineage.explorer.page import anchor
+
         start = self.settings.lineage.url.rstrip("/") + "/"
         return f"{start}#{anchor(asset, column)}" if asset else start
 
@@ -221,37 +230,29 @@ class LineageRoom(Assembly[LineageSettings]):
 
     def notes_on(self, asset: tuple[str, ...]) -> TableNotes | None:
         """See `DescribesTables.notes_on`."""
-        return self._notes.get(asset)
+        found = self._notes.get(asset)
+        return dataclasses.replace(found, link=self.link(asset)) if found is not None else None
 
     @cached_property
-    def _notes(self) -> dict[tuple[str, ...], TableNotes]:
+    def _notes(self) -> Notes:
         from platform_assets.isolation import result_or_reason
 
         noted = result_or_reason(self._noted, None)
         # Without a graph, assets are shown without notes; the asset of the lineage and the commands say why.
         return {} if isinstance(noted, str) else noted
 
-    def _noted(self, _: None) -> dict[tuple[str, ...], TableNotes]:
-        tags: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
-        held: dict[ColumnRef, list[Mark]] = {}
-        for mark in self.classify(self.remembered_marks()).marks:
-            held.setdefault(mark.column, []).append(mark)
-        for column, marks in held.items():
-            tags.setdefault(column.asset, {})[column.column] = {
-                INFO_TYPE_TAG: ", ".join(mark.info_type for mark in marks),
-                ORIGIN_TAG: ", ".join(mark.origin.value for mark in marks),
-            }
-        sources: dict[tuple[str, ...], dict[str, list[ColumnRef]]] = {}
-        for edge in self.graph.edges:
-            if edge.is_direct and edge.source.column != ROWS and edge.target.column != ROWS:
-                into = sources.setdefault(edge.target.asset, {}).setdefault(edge.target.column, [])
-                if edge.source not in into:
-                    into.append(edge.source)
-        return {
-            asset: TableNotes(tags.get(asset, {}), sources.get(asset, {}), self.link(asset))
-            for asset, table in self.graph.tables.items()
-            if table.is_asset
-        }
+    def _noted(self, _: None) -> Notes:
+        from platform_assets.lineage.cache import cached_notes
+
+        marks = [*self.remembered_marks(), *self._declared_marks()]
+        rules = self._knows.removal_rules() if self._knows is not None else ""
+
+        def derive() -> Notes:
+            from platform_assets.lineage.notes import notes_of
+
+            return notes_of(self.graph, self._classify(marks).marks)
+
+        return cached_notes(*self._derived_from, (marks, rules), derive)
 
 
 ROOM = LineageRoom

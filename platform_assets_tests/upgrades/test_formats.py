@@ -57,7 +57,7 @@ WRITERS = {
     "alerts/email.py": "messages, as .eml",
     "alerts/heartbeat.py": "the time of the last heartbeat, for monitors",
     "snowflake/command.py": "a script for the user",
-    "lineage/cache.py": "a graph that is derived again where its file cannot be read",
+    "lineage/cache.py": "a graph and notes that are derived again where their files cannot be read",
     "lineage/remembered.py": "marks that the next inspection finds again",
     "lineage/assembly.py": "a page for the user",
     "delivery/writers/folder.py": "delivered files",
