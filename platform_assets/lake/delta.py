@@ -7,6 +7,7 @@ know the meaning of the rows.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -547,7 +548,8 @@ class LakeTable:
                     "mode": mode,
                     "schema_mode": None if is_whole else "merge",
                 }
-            with rows_from_python():
+            is_table = isinstance(rows, pa.Table)
+            with contextlib.nullcontext() if is_table else rows_from_python():
                 write_deltalake(
                     data=rows,
                     target_file_size=_BYTES_PER_FILE,

@@ -19,18 +19,19 @@ import os
 import threading
 from collections.abc import Iterator
 
-_WRITES_AT_ONCE = 8
+WRITES_AT_ONCE = max(2, os.cpu_count() or 1)
+"""The number of threads that may be in `rows_from_python`; each thread more costs 2.5 MB of memory."""
 # More than one, because a thread that waits also holds up what it was to do next.
 _FREE_THREADS = 2
 # Return the memory of a commit to the system quickly. Otherwise it stays allocated until the process ends,
 # in addition to the memory that DuckDB takes next.
 _ALLOCATOR = "background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0"
 
-_permits = threading.BoundedSemaphore(_WRITES_AT_ONCE)
+_permits = threading.BoundedSemaphore(WRITES_AT_ONCE)
 
 # Both are read when the library is first used, which happens after this module is imported.
 os.putenv("_RJEM_MALLOC_CONF", _ALLOCATOR)
-os.putenv("TOKIO_WORKER_THREADS", str(max(_WRITES_AT_ONCE, os.cpu_count() or 1) + _FREE_THREADS))
+os.putenv("TOKIO_WORKER_THREADS", str(WRITES_AT_ONCE + _FREE_THREADS))
 
 
 @contextlib.contextmanager

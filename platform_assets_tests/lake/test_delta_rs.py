@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from platform_assets.lake.delta import LakeTable
+from platform_assets.lake.delta_rs import WRITES_AT_ONCE
 from platform_assets.lake.upkeep.store import TableStore
 from platform_assets_tests.fixtures.http import HttpServer, http_server
 from platform_assets_tests.fixtures.patience import PATIENCE
@@ -20,7 +21,7 @@ from platform_assets_tests.fixtures.s3 import S3Server
 __all__ = ["http_server"]
 
 ROOT = Path(__file__).parents[2]
-WRITES = 9
+WRITES = WRITES_AT_ONCE + 1
 """One more than read rows from Python at once."""
 ONE_PROCESSOR = """
 import json, os, sys
