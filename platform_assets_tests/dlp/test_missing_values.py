@@ -76,3 +76,34 @@ def test_words_that_only_begin_like_one_for_a_missing_value_say_something() -> N
         ["Unknown", "unknown soldier", "", " - ", "-1", "Nancy", "N/A", "Na Li"], pa.large_string()
     )
     assert say_something(values).tolist() == [False, True, False, False, True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("before", "value", "info_type"),
+    [
+        ("version", "203.113.0.77", "IP_ADDRESS"),
+        ("driver version", "203.113.0.77", "IP_ADDRESS"),
+        ("broadcast", "203.113.0.77", "IP_ADDRESS"),
+        ("upgrade to", "203.113.0.77", "IP_ADDRESS"),
+        (">=", "203.113.0.77", "IP_ADDRESS"),
+        ("192.168.0.0 - ", "203.113.0.77", "IP_ADDRESS"),
+        ("code: ", "4539578763621486", "CREDIT_CARD_NUMBER"),
+        ("`", "4539578763621486", "CREDIT_CARD_NUMBER"),
+        ("7,", "+44 20 7946 0958", "PHONE_NUMBER"),
+        ("EUR ", "+44 20 7946 0958", "PHONE_NUMBER"),
+        ("-", "+44 20 7946 0958", "PHONE_NUMBER"),
+        ("copyright", "Nancy Wood", "PERSON_NAME"),
+        ("happy ", "Nancy Wood", "PERSON_NAME"),
+    ],
+)
+@pytest.mark.parametrize("column", ["value", "seen"])
+def test_what_another_row_says_hides_no_value(
+    inspector: LocalInspector, column: str, before: str, value: str, info_type: str
+) -> None:
+    def types(values: list[str]) -> set[str]:
+        found = inspector.inspect_columns({column: pa.array(values)})
+        return {finding.info_type.name for finding in found.findings}
+
+    other = "nothing"
+    assert types([before, value]) == types([other, value])
+    assert info_type in types([other, value])

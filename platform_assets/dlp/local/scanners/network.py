@@ -216,14 +216,14 @@ _IP_6 = (
     rb"[0-9A-Fa-f:]{0,40}::[0-9A-Fa-f:]{0,40}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?"
     rb"|(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{1,4}(?:\.[0-9]{1,3}){0,3}"
 )
-_DECIMAL_BEFORE = re.compile(rb"(?:^|[^0-9.])[0-9]{0,6}\.[0-9]{1,6} $")
+_DECIMAL_BEFORE = re.compile(rb"(?:^|[^0-9.])[0-9]{0,6}\.[0-9]{1,6} \Z")
 # The next number of a drawing may follow without a blank: 2.03.5.
 _DECIMAL_AFTER = re.compile(rb" -?[0-9]*\.[0-9]+(?:\.[0-9]+)?(?![0-9.])")
 _PREFIX_LENGTH = re.compile(rb"/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9])(?![0-9A-Za-z.])")
 _VERSION_BEFORE = re.compile(
     rb"(?i)(?:(?<![a-z])[a-z]{0,16}version|(?<![a-z])(?:"
     + _contacts.VERSION_NAMES.replace(", ", "|").encode()
-    + rb"))(?![A-Za-z])[^A-Za-z\n]{0,4}(?:[A-Za-z]{2,12}[^A-Za-z\n]{1,3})?$"
+    + rb"))(?![A-Za-z])[^A-Za-z\n]{0,4}(?:[A-Za-z]{2,12}[^A-Za-z\n]{1,3})?\Z"
 )
 _MAY_BE_VERSION = rb"(?i)(?:" + _contacts.VERSION_NAMES.replace(", ", "|").encode() + rb")[^a-z]"
 _VERSION_WINDOW = 24
@@ -232,7 +232,7 @@ _RELEASE_BEFORE = re.compile(
     rb"(?i)(?:(?:upgrad|updat|bump|downgrad)[a-z]{0,4}\b[^\n]{0,40}\b(?:to|from)|"
     rb"\bversions?\b[^\n]{0,90}(?:,|\b(?:to|from|and|or|through|than))|"
     rb"\b(?:changes?|fix(?:es)?|patch(?:es)?|branch|revisions?|merged?) (?:from|in|since|of|for|to)|"
-    rb">=|<=|~=|~>|->|\^)[ \"']{0,2}$"
+    rb">=|<=|~=|~>|->|\^)[ \"']{0,2}\Z"
 )
 _MAY_BE_RELEASE = (
     rb"(?i)upgrad|updat|bump|downgrad|version|(?:changes?|fix(?:es)?|patch(?:es)?|branch|revisions?|merged?) "
@@ -312,8 +312,8 @@ def _may_be_a_release(octets: list[bytes]) -> bool:
 # What follows the address of a network: the number of its bits, or a mask on the same line.
 _BITS_AFTER = re.compile(rb" ?/ ?(?P<bits>[0-9]{1,2})(?![0-9.])")
 _MASK_AFTER = re.compile(rb"[^\n]{1,48}?(?<![0-9.])(?P<mask>255(?:\.[0-9]{1,3}){3})(?![0-9.])")
-_RANGE_BEFORE = re.compile(rb"\.0 ?(?:-|to|\.\.) ?$")
-_BROADCAST_BEFORE = re.compile(rb"(?i)(?:broadcast|bcast|brd)[^\n0-9]{0,12}$")
+_RANGE_BEFORE = re.compile(rb"\.0 ?(?:-|to|\.\.) ?\Z")
+_BROADCAST_BEFORE = re.compile(rb"(?i)(?:broadcast|bcast|brd)[^\n0-9]{0,12}\Z")
 _ALL_BITS = 0xFFFFFFFF
 
 

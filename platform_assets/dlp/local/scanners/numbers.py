@@ -494,7 +494,7 @@ def _is_filler(value: str, data: bytes, start: int) -> bool:
 
 
 _CODE = rb"(?=[0-9]{0,3}[A-F])(?=[A-F]{0,3}[0-9])[0-9A-F]{4}"
-_CODE_IN_FRONT = re.compile(rb"(?:^|[^0-9A-Za-z])" + _CODE + rb" $")
+_CODE_IN_FRONT = re.compile(rb"(?:^|[^0-9A-Za-z])" + _CODE + rb" \Z")
 _CODE_BEHIND = re.compile(rb" " + _CODE + rb"(?![0-9A-Za-z])")
 
 
@@ -531,14 +531,14 @@ _CURRENCIES = (
     rb"kr|Ft|Rs)\b\.?)"
 )
 # An amount: a currency, a comma with digits, or an addend.
-_SUM_BEFORE = re.compile(rb"[0-9],$|(?:" + _CURRENCIES + rb") ?$|[0-9)] [+*=] $")
+_SUM_BEFORE = re.compile(rb"[0-9],\Z|(?:" + _CURRENCIES + rb") ?\Z|[0-9)] [+*=] \Z")
 _SUM_AFTER = re.compile(rb",[0-9]| ?(?:%|" + _CURRENCIES + rb")| [+*=] [0-9(]")
-_NEGATIVE = re.compile(rb"(?:^|[^A-Za-z.:])-$")
+_NEGATIVE = re.compile(rb"(?:^|[^A-Za-z.:])-\Z")
 _MAIL_AFTER = re.compile(rb"[A-Za-z0-9._%+\-]{0,63}@[A-Za-z0-9]")
 _LABEL_AFTER = re.compile(
     rb"(?i) ?[(\-]? ?(?:office|fax|home|cell|mobile|mob|direct|desk|tel|phone|landline)\b"
 )
-_CODE_BEFORE = re.compile(rb"(?i)(?<![a-z])(?:id|code|key|zip|pin|merge)[\"']?[:=# ]{1,3}[\"']?$|`$")
+_CODE_BEFORE = re.compile(rb"(?i)(?<![a-z])(?:id|code|key|zip|pin|merge)[\"']?[:=# ]{1,3}[\"']?\Z|`\Z")
 _NEAR = 3
 # Words beside a number that name something other than a telephone number.
 _IDENTIFIER_NAMES = frozenset(detector.name for detector in IDENTIFIERS)

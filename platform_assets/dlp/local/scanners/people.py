@@ -215,7 +215,7 @@ _LED_BY = (
     + ")s?"
 )
 _BETWEEN_LEADS_BYTES = b" _-.()/'"
-_GREETING = re.compile(rb"(?i)\bhappy[ \t]{1,2}$")
+_GREETING = re.compile(rb"(?i)\bhappy[ \t]{1,2}\Z")
 
 
 def _look_at_led(text: ScannedText, found: list[Match]) -> None:
@@ -281,7 +281,7 @@ _NAMED = re.compile(
 )
 
 
-_AFTER_NUMBER = re.compile(rb"[0-9][a-z]? $")
+_AFTER_NUMBER = re.compile(rb"[0-9][a-z]? \Z")
 _COMPANY_WORDS = word_set("""
     inc ltd llc plc corp corporation company co group gmbh ag sa bank university college school hospital
     airport institute foundation church museum hotel park river county city island international airlines
@@ -397,7 +397,7 @@ _DOUBTFUL_STREET = re.compile(
 )
 _POSTAL_CODE_AFTER = re.compile(rb"(?:,|\r?\n| -)? {0,2}(?:[A-Z]{1,2}-)?[0-9]{4,5} [A-Z\xc3]")
 # A year of a copyright is before its owner, or after.
-_COPYRIGHT_BEFORE = re.compile(rb"(?i)(?:copyright|\(c\)|\xc2\xa9)[^\n]{0,40}$")
+_COPYRIGHT_BEFORE = re.compile(rb"(?i)(?:copyright|\(c\)|\xc2\xa9)[^\n]{0,40}\Z")
 _OWNER_AFTER = re.compile(rb" {0,2}<")
 _RECENT_YEAR = re.compile(rb"(?:19[7-9]|20[0-3])[0-9],? |.*, (?:19[7-9]|20[0-3])[0-9]$")
 _YEARS = re.compile(rb"(?:19|20)[0-9]{2}(?P<range>-(?:19|20)?[0-9]{2})?,? (?P<word>[A-Za-z\x80-\xff]+)")

@@ -227,8 +227,8 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
         found.append(Match(start, end, kind, likelihood, ENTROPY | HOTWORD, 0))
 
 
-_RESOURCE = re.compile(rb"\b(?:arn|urn|crn|ocid1?|pkcs11):[^\s\"'<>]*$")
-_GOING_ON = re.compile(rb"(?i)\b(?:page|next|continuation|pagination|resume|sync|delta) $")
+_RESOURCE = re.compile(rb"\b(?:arn|urn|crn|ocid1?|pkcs11):[^\s\"'<>]*\Z")
+_GOING_ON = re.compile(rb"(?i)\b(?:page|next|continuation|pagination|resume|sync|delta) \Z")
 
 
 _SAID = re.compile(f"(?i)(?:(?:{_credentials.IS}):?|[是为は])?")
