@@ -27,7 +27,15 @@ from platform_assets.model.table import (
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
-_ARRAY_CODES = {pa.int32(): "i", pa.int64(): "q", pa.float32(): "f", pa.float64(): "d"}
+_UTC_TIME = pa.timestamp("us", tz="UTC")
+_ARRAY_CODES = {
+    pa.int32(): "i",
+    pa.int64(): "q",
+    pa.float32(): "f",
+    pa.float64(): "d",
+    pa.date32(): "i",
+    _UTC_TIME: "q",
+}
 
 
 def time_of(micros: int) -> dt.datetime:
@@ -96,8 +104,36 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])
 
 
+def one_array(values: pa.ChunkedArray) -> pa.Array:
+    """Return the values as one array.
+
+    Of no chunks, pyarrow's own `combine_chunks` makes an array with the help of pandas, see `table_of`.
+    """
+    return pa.concat_arrays(values.chunks) if values.num_chunks else pa.nulls(0, values.type)
+
+
+def python_values(values: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return the values in Python's types.
+
+    For times with a zone, pyarrow's own `to_pylist` imports pandas, see `table_of`.
+
+    Raises:
+        OverflowError: A time is outside the years 1 to 9999.
+    """
+    if values.type != _UTC_TIME:
+        return list(values.to_pylist())
+    micros = values.cast(pa.int64()).to_pylist()
+    return [None if value is None else time_of(value) for value in micros]
+
+
+def python_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows with values in Python's types by column name, see `python_values`."""
+    columns = map(python_values, table.columns)
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Return an Arrow table of rows of Python values: text, numbers and times with a zone.
+    """Return an Arrow table of rows of Python values: text, numbers, dates and times with a zone.
 
     The arrays are made of buffers, because pyarrow's own functions import pandas: half a second per process.
 
@@ -127,6 +163,7 @@ def _array(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
         return pa.Array.from_buffers(type_, len(values), buffers)
     if pa.types.is_timestamp(type_):
         values = [None if value is None else micros_of(value) for value in values]
-    code = "q" if pa.types.is_timestamp(type_) else _ARRAY_CODES[type_]
-    numbers = array(code, (0 if value is None else value for value in values))
+    elif pa.types.is_date32(type_):
+        values = [None if value is None else value.toordinal() - _EPOCH.toordinal() for value in values]
+    numbers = array(_ARRAY_CODES[type_], (0 if value is None else value for value in values))
     return pa.Array.from_buffers(type_, len(values), [valid, pa.py_buffer(numbers)])

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from platform_assets.lake.arrow import arrow_schema
+from platform_assets.lake.arrow import arrow_schema, one_array
 from platform_assets.lake.content_hash import content_hash
 from platform_assets.lake.duck import ROWS_PER_BATCH
 from platform_assets.model.dialects import columns_sql, literal
@@ -213,8 +213,8 @@ class Comparison:
         self.connection.unregister("looked up")
         is_insert = found["is_insert"]
         return (
-            found["_position"].filter(is_insert).combine_chunks(),
-            found["_position"].filter(pc.invert(is_insert)).combine_chunks(),
+            one_array(found["_position"].filter(is_insert)),
+            one_array(found["_position"].filter(pc.invert(is_insert))),
         )
 
     def _rehashed(self, known: LakeState) -> pa.Table:

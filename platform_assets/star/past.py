@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from platform_assets.errors import LakeError
-from platform_assets.lake.arrow import logical_type_of
+from platform_assets.lake.arrow import logical_type_of, python_rows
 from platform_assets.lake.lake import as_stored
 from platform_assets.lake.past import TOUCHED, Past, PastTable
 from platform_assets.model.dialects import DUCKDB, columns_sql, literal, quote
@@ -95,6 +95,6 @@ def _values(rows: pa.Table) -> str:
             for value, type_ in zip(row.values(), types, strict=True)
         )
         + ")"
-        for row in rows.to_pylist()
+        for row in python_rows(rows)
     )
     return f"SELECT * FROM (VALUES {lines}) AS constants({columns})"

@@ -6,6 +6,7 @@ the platform, or is made from the star tables that were written so far.
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from platform_assets.lake.arrow import table_of
 from platform_assets.lake.delta import file_statistics
 from platform_assets.model.dialects import quote
 
@@ -71,8 +73,9 @@ class CurrencyNames:
         """See `ReferenceInput.rows`; the schema is `CURRENCY_NAME_SCHEMA`."""
         from babel import Locale
 
-        names = Locale("en").currencies
-        return pa.table([list(names.keys()), list(names.values())], schema=CURRENCY_NAME_SCHEMA)
+        code, name = CURRENCY_NAME_SCHEMA.names
+        names = [{code: key, name: value} for key, value in Locale("en").currencies.items()]
+        return table_of(names, CURRENCY_NAME_SCHEMA)
 
 
 class Calendar:
@@ -130,22 +133,20 @@ def new_days(years: tuple[int, int] | None, spans: Iterable[DateSpan]) -> pa.Tab
     Returns:
         Table with `CALENDAR_SCHEMA`, ordered by batch and day.
     """
-    days: list[dt.date] = []
-    batches: list[int] = []
-    seen: list[dt.datetime] = []
+    days: list[dict[str, object]] = []
     for span in sorted(spans, key=lambda span: span.batch):
         first = min(span.first.year, years[0]) if years else span.first.year
         last = max(span.last.year, years[1]) if years else span.last.year
         for year in range(first, last + 1):
             if years and years[0] <= year <= years[1]:
                 continue
-            start = dt.date(year, 1, 1)
-            length = (dt.date(year + 1, 1, 1) - start).days
-            days += [start + dt.timedelta(days=day) for day in range(length)]
-            batches += [span.batch] * length
-            seen += [span.seen_at] * length
+            start, length = dt.date(year, 1, 1), 365 + calendar.isleap(year)
+            days += (
+                {"date_id": start + dt.timedelta(days=day), "_batch": span.batch, "_seen_at": span.seen_at}
+                for day in range(length)
+            )
         years = (first, last)
-    return pa.table([days, batches, seen], schema=CALENDAR_SCHEMA)
+    return table_of(days, CALENDAR_SCHEMA)
 
 
 def _dated(written: Written) -> list[tuple[Table, list[str]]]:

@@ -53,9 +53,11 @@ def query(
 
 def _take(rows: pyarrow.RecordBatchReader, limit: int) -> tuple[list[tuple[object, ...]], bool]:
     """Return the first rows of a result as Python values, and whether more rows follow."""
+    from platform_assets.lake.arrow import python_values
+
     taken: list[tuple[object, ...]] = []
     for batch in rows:
-        taken += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        taken += zip(*map(python_values, batch.columns), strict=True)
         if len(taken) > limit:
             return taken[:limit], True
     return taken, False

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from platform_assets.errors import PlatformError, WarehouseBusy, WarehouseError
 from platform_assets.lake.adbc import executed
+from platform_assets.lake.arrow import python_rows
 from platform_assets.source.session import SharedAdbc, open_adbc, server_message
 from platform_assets.warehouse.postgres_columns import (
     ColumnRefused,
@@ -139,7 +140,7 @@ class PostgresSession:
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Return a small result as dictionaries."""
         with self.stream(sql) as rows:
-            return rows.read_all().to_pylist()  # type: ignore[no-any-return]
+            return python_rows(rows.read_all())
 
     def lock(self, name: str) -> None:
         """Wait until no other session holds this lock, and hold it until the transaction ends."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.errors import ParquetError, QueryTimeout, WarehouseBusy, WarehouseError
+from platform_assets.lake.arrow import python_rows
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.model.dialects import SNOWFLAKE
 from platform_assets.model.star_model import columns_of
@@ -180,7 +181,7 @@ class SnowflakeWarehouse:
             for table in tables:
                 if table.name in loaded:
                     rows = warehouse.stream(bound(warehouse.sql.newest(table, limit)))
-                    samples[table.name] = rows.read_all().to_pylist()
+                    samples[table.name] = python_rows(rows.read_all())
         return samples
 
     def stored_format(self) -> int | None:

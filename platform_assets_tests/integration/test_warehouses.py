@@ -23,7 +23,7 @@ from platform_assets_tests.fixtures.house import warehouse_of
 from platform_assets_tests.fixtures.patience import PATIENCE
 from platform_assets_tests.fixtures.postgres import Database, NewDatabase
 from platform_assets_tests.fixtures.totesys import failed_checks, failures
-from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation
+from platform_assets_tests.integration.installation import NO_TELEMETRY, Installation, session
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +52,25 @@ def before(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Inst
 @pytest.fixture(scope="module")
 def platform(before: Installation, database: Database, mart: Database) -> Installation:
     """The same platform, with two more warehouses."""
-    owner = mart.owner
-    (before.folder / "mart.password").write_text(owner.password)
-    return Installation.create(
-        before.folder,
-        database.reader,
-        warehouses=f"""{{
-          copy {{ duckdb {{ path = "copy.duckdb" }} }}
-          mart {{
-            engine = postgres
-            postgres {{
-              host = {json.dumps(owner.host)}, port = {owner.port}, database = {json.dumps(owner.database)}
-              user = {json.dumps(owner.user)}, password = "secret://file/./mart.password", sslmode = disable
-              star_schema = sales
-            }}
-          }}
-        }}""",
-    )
+    (before.folder / "mart.password").write_text(mart.owner.password)
+    engines = f"""{{
+      copy {{ duckdb {{ path = "copy.duckdb" }} }}
+      mart {in_postgres(mart, "sales")}
+    }}"""
+    return Installation.create(before.folder, database.reader, warehouses=engines)
+
+
+def in_postgres(database: Database, schema: str) -> str:
+    """Configuration of a warehouse in a database whose password is in a file beside the configuration."""
+    owner = database.owner
+    return f"""{{
+      engine = postgres
+      postgres {{
+        host = {json.dumps(owner.host)}, port = {owner.port}, database = {json.dumps(owner.database)}
+        user = {json.dumps(owner.user)}, password = "secret://file/./mart.password", sslmode = disable
+        star_schema = {schema}
+      }}
+    }}"""
 
 
 @pytest.fixture
@@ -184,3 +186,55 @@ def test_loading_the_code_location_and_a_tick_import_no_package_of_a_warehouse_t
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip().splitlines()[-1] == "[]"
+
+
+CHANGES = {
+    "first load": "SELECT 1",
+    "nothing": "SELECT 1",
+    "only updates, and a year that the calendar lacks": "UPDATE sales_order SET "
+    "agreed_payment_date = '2031-01-01', last_updated = localtimestamp WHERE sales_order_id = 1",
+    "only inserts": "INSERT INTO department (department_name, created_at, last_updated) "
+    "VALUES ('Aviation', localtimestamp, localtimestamp)",
+    "only deletions": "DELETE FROM department WHERE department_name = 'Aviation'",
+    "a dead letter": "UPDATE sales_order SET agreed_payment_date = 'soon', last_updated = localtimestamp "
+    "WHERE sales_order_id = 2",
+    "a dead letter that is mended": "UPDATE sales_order SET agreed_payment_date = '2031-01-02', "
+    "last_updated = localtimestamp WHERE sales_order_id = 2",
+}
+TICKS = """
+import sys
+from platform_assets.settings import load_settings
+from platform_assets_tests.fixtures.house import run_of
+
+settings = load_settings()
+for change in sys.stdin:
+    runs = [run_of(settings, job) for job in ("totesys_to_warehouse", "mart_load")]
+    failed = [failure for run in runs for failure in run.failures]
+    print(change.strip(), "pandas" in sys.modules, *failed, flush=True)
+"""
+
+
+def test_no_tick_imports_pandas(new_database: NewDatabase, tmp_path: Path) -> None:
+    database, mart = new_database(), new_database()
+    create_sample(database.owner, sales=50, seed=11)
+    (tmp_path / "mart.password").write_text(mart.owner.password)
+    platform = Installation.create(
+        tmp_path, database.reader, warehouses=f"{{ mart {in_postgres(mart, 'ticks')} }}"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", TICKS],
+        env=platform.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as ticks:
+        assert ticks.stdin is not None
+        assert ticks.stdout is not None
+        for change, statement in CHANGES.items():
+            with session(database.owner) as owner:
+                owner.run(statement)
+            print(change, file=ticks.stdin)
+            assert ticks.stdout.readline() == f"{change} False\n"
+        ticks.stdin.close()
+        assert ticks.wait(PATIENCE) == 0

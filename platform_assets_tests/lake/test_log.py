@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from platform_assets.errors import LakeConflict
 from platform_assets.lake import races
-from platform_assets.lake.arrow import micros_of, table_of, time_of
+from platform_assets.lake.arrow import micros_of, one_array, python_rows, table_of, time_of
 from platform_assets.lake.delta import LakeTable
 from platform_assets.lake.duck import SqlEngine
 from platform_assets.lake.log import AppendLog
@@ -170,6 +170,7 @@ ROWS = st.lists(
             "short": st.none() | st.integers(-(2**31), 2**31 - 1),
             "long": st.none() | st.integers(-(2**63), 2**63 - 1),
             "number": st.none() | st.floats(allow_nan=False),
+            "day": st.none() | st.dates(),
             "at": st.none()
             | st.datetimes(timezones=st.sampled_from([dt.UTC, dt.timezone(dt.timedelta(hours=-9))])),
         }
@@ -181,6 +182,7 @@ SCHEMA = pa.schema(
         ("short", pa.int32()),
         ("long", pa.int64()),
         ("number", pa.float64()),
+        ("day", pa.date32()),
         ("at", pa.timestamp("us", tz="UTC")),
     ]
 )
@@ -192,6 +194,13 @@ def test_a_table_of_python_values_is_the_one_that_pyarrow_makes(rows: list[dict[
     made = table_of(rows, SCHEMA)
     made.validate(full=True)
     assert made == pa.Table.from_pylist(rows, schema=SCHEMA)
+    assert python_rows(made) == made.to_pylist()
+
+
+@pytest.mark.parametrize("chunks", [[], [[1, None]], [[], [3], [4, 5]]])
+def test_chunks_are_one_array(chunks: list[list[int | None]]) -> None:
+    values = pa.chunked_array(chunks, pa.int32())
+    assert one_array(values) == values.combine_chunks()
 
 
 @pytest.mark.parametrize(
