@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from platform_assets.isolation import IsolatedFailure
 from platform_assets.tasks.plan import Elsewhere
 from platform_assets.tasks.publishing import temporary_path, whole_file
 from platform_assets.tasks.task import TaskError
@@ -216,6 +217,26 @@ def test_copy_of_one_file_takes_a_name_or_a_folder(bench: Bench, files: Path, tm
         bench.run("copy", source="missing", target="x")
     with pytest.raises(TaskError, match="contain each other"):
         bench.run("copy", source="files", target="files/sub")
+
+
+def test_a_file_that_cannot_be_deleted_keeps_no_other_one(
+    bench: Bench, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = os.unlink
+
+    def refused(name: str, *, dir_fd: int | None = None) -> None:
+        if name == "a.txt":
+            raise PermissionError(1, "Operation not permitted", name)
+        unlink(name, dir_fd=dir_fd)
+
+    total = len(tree(files))
+    monkeypatch.setattr(os, "unlink", refused)
+    os.utime(files / "a.txt", (time.time() - 60, time.time() - 60))
+    for _ in range(2):
+        with pytest.raises(IsolatedFailure, match=r"failed for 1; all others succeeded\. a\.txt: "):
+            bench.run("delete_older_than", folder="files", days=0)
+        assert [name for name, _, _ in tree(files)] == ["a.txt"]
+    assert total > 1
 
 
 def test_old_files_are_deleted_and_links_are_never_followed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _OWN = Path(__file__).parent / "report.html.jinja"
+_ALL_DIGITS = decimal.Context(prec=100)
+"""Keeps all digits of a sum; Python's own context rounds to 28."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,14 @@ class ReportRows:
                     "Select fewer, raise rows, or deliver another format."
                 )
             for place, column in zip(self.sums, numbers, strict=True):
-                self.sums[place] += sum(value for value in column if value is not None)
+                with decimal.localcontext(_ALL_DIGITS):
+                    self.sums[place] += sum(value for value in column if value is not None)
             yield from zip(*texts, strict=True)
 
     @property
     def totals(self) -> list[str | None]:
         """The sum of each column as text; None for a column without a sum."""
-        return [str(self.sums[n]) if n in self.sums else None for n in range(len(self.columns))]
+        return [_total(self.sums[n]) if n in self.sums else None for n in range(len(self.columns))]
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,10 @@ class Html:
                 f"The template {self.form.template or _OWN} failed: {type(error).__name__}: {error}"
             ) from error
         yield "".join(waiting).encode()
+
+
+def _total(value: Decimal | float) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def _is_number(type_: pa.DataType) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from platform_assets.delivery.interfaces import Bytes, DeliveryError, Rows
+from platform_assets.delivery.values import without_values
 from platform_assets.errors import LakeError, lake_file_error
 from platform_assets.isolation import is_isolated
 from platform_assets.model.dialects import literal, quote
@@ -182,7 +183,8 @@ class StreamedRows:
             # While rows are streamed, an error of DuckDB arrives as an OSError without a number.
             is_about_rows = not isinstance(error, RuntimeError) or isinstance(error, duckdb.Error)
             if is_about_rows and getattr(error, "errno", None) is None and is_isolated(error):
-                raise DeliveryError(f"{self.title} could not be rendered: {str(error).strip()}") from error
+                text = without_values(str(error).strip())
+                raise DeliveryError(f"{self.title} could not be rendered: {text}") from error
             raise
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from platform_assets.delivery.interfaces import Bytes, DeliveryError, Query, Rows
+from platform_assets.delivery.values import without_values
 from platform_assets.errors import lake_file_error
 from platform_assets.isolation import is_isolated
 from platform_assets.lake.interfaces import CurrentTable
@@ -110,7 +111,7 @@ class AssetSource:
         if damaged := lake_file_error(text):
             return damaged
         what = "query" if self.query is not None else "asset"
-        return DeliveryError(f"The {what} of {self.name} cannot be read: {text}")
+        return DeliveryError(f"The {what} of {self.name} cannot be read: {without_values(text)}")
 
 
 def _create_names(

@@ -66,6 +66,11 @@ class FunctionSource:
         module_name, _, name = self.path.partition(":")
         try:
             found: Any = importlib.import_module(module_name)
+        except SystemExit as error:
+            raise DeliveryError(
+                f"The function {self.path} cannot be imported: its module ends the program (exit code "
+                f"{error.code}). Put that behind if __name__ == '__main__'."
+            ) from None
         except Exception as error:
             if not is_isolated(error):
                 raise
@@ -85,6 +90,11 @@ class FunctionSource:
             return function()
         except PlatformError:
             raise
+        except SystemExit as error:
+            raise DeliveryError(
+                f"The function {path} ended the program (exit code {error.code}) instead of returning. Let "
+                "it return its result, or raise an error."
+            ) from None
         except Exception as error:
             if not is_isolated(error):
                 raise
@@ -92,7 +102,7 @@ class FunctionSource:
 
     def _content(self, value: Any) -> Iterator[Rows | Bytes]:
         if isinstance(value, str):
-            yield self._file(value.encode(), ".txt")
+            yield self._file(self._encoded(value), ".txt")
         elif isinstance(value, bytes | bytearray | memoryview):
             yield self._file(bytes(value), ".bin")
         elif isinstance(value, Path):
@@ -101,6 +111,15 @@ class FunctionSource:
             yield from (file_bytes(found_file(path, path.name)) for path in value)
         else:
             yield Rows(self.name, self._rows(value))
+
+    def _encoded(self, text: str) -> bytes:
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            raise DeliveryError(
+                f"The function {self.path} returned a text that UTF-8 cannot hold: half of a character, "
+                f"U+{ord(text[error.start]):04X}, at position {error.start:,}. Return bytes, or replace it."
+            ) from None
 
     def _file(self, content: bytes, suffix: str) -> Bytes:
         name = self.file or f"{self.name}{suffix}"
@@ -123,24 +142,34 @@ class FunctionSource:
             some = self._called(lambda: list(itertools.islice(left, _ROWS_PER_BATCH)), self.path)
             if not some:
                 return None
-            if other := next((row for row in some if not isinstance(row, Mapping)), None):
-                raise self._unusable(f"rows that are {type(other).__name__}")
+            # Lists, because what is found may be false itself: None as a row, "" as a name.
+            if others := [row for row in some if not isinstance(row, Mapping)]:
+                raise self._unusable(f"rows that are {type(others[0]).__name__}")
             names = (
                 schema.names if schema is not None else dict.fromkeys(name for row in some for name in row)
             )
-            if unknown := next((name for row in some for name in row if name not in names), None):
+            if wrong := [name for name in names if not isinstance(name, str)]:
+                raise self._unusable(f"rows with a key that is {type(wrong[0]).__name__}, not text")
+            known = set(names)
+            if unknown := [name for row in some for name in row if name not in known]:
                 raise DeliveryError(
-                    f"The function {self.path} returned rows with other columns later: {unknown!r} is not in "
-                    f"the first {_ROWS_PER_BATCH:,}. Return an Arrow table, or every column from the start."
+                    f"The function {self.path} returned rows with other columns later: {unknown[0]!r} is not "
+                    f"in the first {_ROWS_PER_BATCH:,}. Return an Arrow table, or every column from "
+                    "the start."
                 )
-            try:
-                complete = [{name: row.get(name) for name in names} for row in some]
-                return pa.Table.from_pylist(complete, schema)
-            except (pa.ArrowException, OverflowError) as error:
-                raise DeliveryError(
-                    f"The function {self.path} returned values that do not fit into one column: {error}. "
-                    "Return an Arrow table with the types that are meant."
-                ) from error
+            columns = []
+            for place, name in enumerate(names):
+                try:
+                    values = [row.get(name) for row in some]
+                    columns.append(pa.array(values, None if schema is None else schema.field(place).type))
+                except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError) as error:
+                    # Without the library's words, which repeat the value.
+                    raise DeliveryError(
+                        f"The function {self.path} returned values that do not fit into one column: column "
+                        f"{name}{'' if schema is None else f', until then {schema.field(place).type}'} "
+                        f"({type(error).__name__}). Return an Arrow table with the types that are meant."
+                    ) from None
+            return pa.Table.from_arrays(columns, list(names))
 
         first = table(None)
         if first is None:

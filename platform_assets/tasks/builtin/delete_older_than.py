@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from platform_assets.isolation import Isolation
 from platform_assets.tasks.task import Task, TaskContext, TaskError, TaskOutcome
 from platform_assets.tasks.trees import pattern_of
 
@@ -24,7 +25,8 @@ _OWN = ("dagster", "lake", "source")
 class DeleteOlderThan(Task):
     """Delete files of a folder that were last modified more than some days ago.
 
-    Links are never followed and stay. Folders that hold much (/, /home, a home folder, the folder of the
+    Links are never followed and stay. A file that cannot be deleted, or a folder that cannot be read, fails
+    the task after all others were deleted. Folders that hold much (/, /home, a home folder, the folder of the
     platform's state or of its configuration) are refused.
 
     Idempotent: a second run finds nothing to delete.
@@ -58,7 +60,13 @@ class DeleteOlderThan(Task):
         before = time.time() - days * _DAY
         matches = pattern_of(pattern)
         found: list[tuple[float, str, int]] = []
-        for place, _, names, directory in os.fwalk(folder, follow_symlinks=False):
+        deleting = Isolation("Deleting old files")
+
+        def unreadable(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                deleting.record(str(error.filename), error)
+
+        for place, _, names, directory in os.fwalk(folder, onerror=unreadable, follow_symlinks=False):
             inner = Path(place).relative_to(folder)
             for name in names:
                 relative = (inner / name).as_posix()
@@ -70,14 +78,18 @@ class DeleteOlderThan(Task):
                     found.append((state.st_mtime, relative, state.st_size))
         found.sort(reverse=True)
         old = [file for file in found[keep:] if file[0] < before]
-        would = "would be deleted" if context.dry_run else "deleted"
-        for _, relative, _ in old[:_LOGGED]:
-            context.log(f"{relative}: {would}")
-        if len(old) > _LOGGED:
-            context.log(f"... and {len(old) - _LOGGED:,} more {would}")
         if not context.dry_run:
             for _, relative, _ in old:
-                _delete(folder, relative, remove_empty_folders)
+                with deleting.guard(relative):
+                    _delete(folder, relative, remove_empty_folders)
+        would = "would be deleted" if context.dry_run else "deleted"
+        failed = {failure.name for failure in deleting.failures}
+        done = [relative for _, relative, _ in old if relative not in failed]
+        for relative in done[:_LOGGED]:
+            context.log(f"{relative}: {would}")
+        if len(done) > _LOGGED:
+            context.log(f"... and {len(done) - _LOGGED:,} more {would}")
+        deleting.raise_failures()
         facts = {"deleted": len(old), "bytes": sum(size for *_, size in old), "kept": len(found) - len(old)}
         return TaskOutcome(facts=facts, changed=bool(old))
 

@@ -44,6 +44,13 @@ class Cells(HTMLParser):
             self.rows[-1][-1] += data.strip()
 
 
+def test_totals_have_all_digits_and_no_exponent(kitchen: Kitchen) -> None:
+    large = pa.array([Decimal("1234567890123456789012345678.1"), Decimal("0.1")], pa.decimal128(38, 10))
+    table = pa.table({"large": large, "none": pa.array([Decimal(0)] * 2, pa.decimal128(38, 10))})
+    page = Cells(kitchen.one([{"html": {"totals": ["large", "none"]}}], table).text)
+    assert page.rows[-1] == ["1234567890123456789012345678.2000000000", "0.0000000000"]
+
+
 def test_the_report_has_title_time_table_and_totals(kitchen: Kitchen) -> None:
     found = kitchen.one([{"html": {"totals": ["amount", "pieces"], "timezone": "Europe/Berlin"}}], SALES)
     assert (found.name, found.rows, found.content_type) == ("customers.html", 3, "text/html; charset=utf-8")

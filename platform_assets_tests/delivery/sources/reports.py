@@ -54,6 +54,41 @@ def many() -> Iterator[dict[str, Any]]:
         yield {"n": n}
 
 
+def late_name() -> Iterator[dict[str, Any]]:
+    for n in range(10_000):
+        yield {"n": n}
+    yield {"n": 1, "": 2}
+
+
+def names_and_numbers() -> list[dict[str, Any]]:
+    return [{"who": 1}, {"who": "Nancy Wood"}]
+
+
+def no_row() -> list[Any]:
+    return [{"n": 1}, None]
+
+
+def numbered() -> list[dict[int, int]]:
+    return [{1: 2}]
+
+
+def half_a_character() -> str:
+    return "a\ud800"
+
+
+def half_a_character_in_a_row() -> list[dict[str, str]]:
+    return [{"t": "a\ud800"}]
+
+
+def ending() -> str:
+    raise SystemExit(3)
+
+
+def ending_late() -> Iterator[dict[str, Any]]:
+    yield {"n": 1}
+    raise SystemExit(0)
+
+
 def later() -> Iterator[dict[str, Any]]:
     yield from many()
     yield {"n": 1, "new": 2}

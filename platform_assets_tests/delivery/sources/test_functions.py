@@ -58,6 +58,31 @@ def test_rows_that_do_not_fit_are_told(rooms: Rooms) -> None:
         rows_of(function(rooms, "numbers"))
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("late_name", "other columns later: '' is not in the first 10,000"),
+        ("no_row", "returned rows that are NoneType"),
+        ("numbered", "returned rows with a key that is int, not text"),
+        ("half_a_character", r"a text that UTF-8 cannot hold: half of a character, U\+D800"),
+        ("half_a_character_in_a_row", "do not fit into one column: column t "),
+        ("names_and_numbers", "do not fit into one column: column who "),
+        ("ending", r"ended the program \(exit code 3\) instead of returning"),
+        ("ending_late", r"ended the program \(exit code 0\) instead of returning"),
+    ],
+)
+def test_what_a_function_may_not_return_is_told_without_values(rooms: Rooms, name: str, message: str) -> None:
+    def read() -> None:
+        with function(rooms, name).open() as content:
+            for item in content:
+                if isinstance(item, Rows):
+                    item.batches.read_all()
+
+    with pytest.raises(DeliveryError, match=message) as told:
+        read()
+    assert "Nancy" not in str(told.value)
+
+
 def test_a_function_that_fails_is_told_with_its_error(rooms: Rooms) -> None:
     with pytest.raises(DeliveryError, match="reports:failing failed: ValueError: no data today"):
         files_of(function(rooms, "failing"))
