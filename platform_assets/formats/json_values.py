@@ -14,8 +14,27 @@ from platform_assets.formats.reading import Item, Reading, Stream, Unit, sampled
 from platform_assets.formats.text import Decoder, Encoding, read_rest_as_text
 from platform_assets.formats.trees import Tables
 
+
 # Numbers keep their spelling: an id of 30 digits would lose digits as a number.
-_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False)
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object with all its members; a key that is there again gets a number: `key_2`."""
+    made = dict(members)
+    if len(made) == len(members):
+        return made
+    made = {}
+    numbers: dict[str, int] = {}
+    for key, value in members:
+        name = key
+        while name in made:
+            numbers[key] = numbers.get(key, 1) + 1
+            name = f"{key}_{numbers[key]}"
+        made[name] = value
+    return made
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=str, parse_int=str, parse_constant=str, strict=False, object_pairs_hook=_object
+)
 _SCAN: Callable[[str, int], tuple[Any, int]] = vars(_DECODER)["scan_once"]
 _BLANK = re.compile(r"[\s\x1e]*")
 _BETWEEN = re.compile(r"[\s,]*")

@@ -169,3 +169,22 @@ def test_days_of_birth_may_be_counted_from_1970_as_programs_write_them(parts: in
 def test_short_and_foreign_names_of_birth_lead_to_dates_too(name: str) -> None:
     rows = "".join(f"{n},{day:%Y-%m-%d}\n" for n, day in enumerate(DAYS))
     assert scan(f"id,{name}\n{rows}".encode(), "a.csv").tallies["DATE_OF_BIRTH"].count == 40
+
+
+@pytest.mark.parametrize("before", ["\\n", "\\r\\n", "\\t", "\x1b[1;31m", "\\u003e", "\\u0022"])
+@pytest.mark.parametrize(
+    ("words", "value", "info_type"),
+    [
+        ("card", "4539578763621486", "CREDIT_CARD_NUMBER"),
+        ("iban", "DE89370400440532013000", "IBAN_CODE"),
+        ("ssn", "536-22-8726", "US_SOCIAL_SECURITY_NUMBER"),
+        ("phone", "+44 20 7946 0958", "PHONE_NUMBER"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.log", "a.csv"])
+def test_escapes_and_colours_before_a_value_hide_it_in_no_log(
+    name: str, words: str, value: str, info_type: str, before: str
+) -> None:
+    line = f"{words}: {before}{value}\x1b[0m of the customer"
+    text = "\n".join(["level,message"] + [f"info,{line}"] * 3) if name == "a.csv" else f"hello\n{line}\n"
+    assert info_type in scan(text.encode(), name).tallies

@@ -463,6 +463,112 @@ def test_commands_and_strings_without_a_password(line: str, inspector: LocalInsp
     ] == []
 
 
+# Other forms of an assignment: what stands between a name and its value, or around the value.
+FORMS = {
+    "anchor.yaml": "DB_PASSWORD: &pw VALUE\nother: *pw\n",
+    "tag.yaml": "DB_PASSWORD: !secure 'VALUE'\n",
+    "folded.yaml": "DB_PASSWORD: >2-\n  VALUE\n",
+    "next_line.yaml": "DB_PASSWORD:\n  VALUE\n",
+    "next_line_quoted.yaml": 'DB_PASSWORD:\r\n  "VALUE"\r\n',
+    "block.yaml": "env:\n- name: DB_PASSWORD\n  value: |\n    VALUE\n",
+    "workflow.yml": "DB_PASSWORD: ${{ secrets.X || 'VALUE' }}\n",
+    "lines.toml": 'password = """\nVALUE"""\n',
+    "line.toml": "password = '''VALUE'''\n",
+    "continued.properties": "db.password=\\\n   VALUE\n",
+    "continued.ini": "[db]\npassword =\n    VALUE\n",
+    "array.sh": "PASSWORDS=(VALUE)\n",
+    "by_key.sh": "declare -A PASSWORDS=([admin]=VALUE)\n",
+    "element.sh": 'PASSWORDS[admin]="VALUE"\n',
+    "universal.fish": "set -Ux DB_PASSWORD 'VALUE'\n",
+    "set.fish": "set DB_PASSWORD 'VALUE'\n",
+    "brace.ps1": "${env:DB_PASSWORD} = 'VALUE'\n",
+    "item.ps1": "Set-Item -Path env:DB_PASSWORD -Value 'VALUE'\n",
+    "here.ps1": "$Password = @'\nVALUE\n'@\n",
+    "registry.cmd": "reg add HKLM\\x /v DefaultPassword /t REG_SZ /d VALUE /f\n",
+    "text.java": 'String password = """\n    VALUE\n    """;\n',
+    "raw.kt": 'val dbPassword = """VALUE"""\n',
+    "arrow.scala": 'val conf = Map("password" -> "VALUE")\n',
+    "bytes.go": 'password := []byte("VALUE")\n',
+    "raw.cs": 'string password = """VALUE""";\n',
+    "heredoc.php": "<?php $password = <<<'EOT'\nVALUE\nEOT;\n",
+    "q.rb": "password = %q(VALUE)\n",
+    "heredoc.rb": "password = <<~PW\n  VALUE\nPW\n",
+    "block.rb": "ENV.fetch('DB_PASSWORD') { 'VALUE' }\n",
+    "triple.py": "DB_PASSWORD = '''VALUE'''\n",
+    "union.py": "password: str | None = 'VALUE'\n",
+    "final.py": "password: Final[str] = 'VALUE'\n",
+    "secret.py": "password = SecretStr('VALUE')\n",
+    "field.py": "password: str = Field(default='VALUE')\n",
+    "default.py": 'os.environ.get("DB_PASSWORD", default="VALUE")\n',
+    "option.py": 'add_argument("--password", type=str, default="VALUE")\n',
+    "compared.py": "if password == 'VALUE':\n",
+    "static.rs": 'static PASSWORD: &\'static str = "VALUE";\n',
+    "raw.rs": 'let password = r#"VALUE"#;\n',
+    "some.rs": 'password: Some("VALUE".to_string()),\n',
+    "array.c": 'static char password[32] = "VALUE";\n',
+    "wide.cpp": 'std::wstring password = L"VALUE";\n',
+    "q.pl": "my $password = q{VALUE};\n",
+    "hash.pl": "$cfg{password} = 'VALUE';\n",
+    "default.pl": "$ENV{DB_PASSWORD} //= 'VALUE';\n",
+    "arrow.R": 'password <- "VALUE"\n',
+    "declare.sql": "DECLARE @password NVARCHAR(50) = N'VALUE';\n",
+    "variable.sql": "v_password VARCHAR2(30) := 'VALUE';\n",
+    "login.sql": "CREATE LOGIN bob WITH PASSWORD = N'VALUE';\n",
+    "with.sql": "CREATE USER bob IDENTIFIED WITH sha256_password BY 'VALUE';\n",
+    "heredoc.tf": "password = <<-EOT\n  VALUE\n  EOT\n",
+    "bold.md": "**Password:** VALUE\n",
+    "code.md": "**Password**: `VALUE`\n",
+    "encoded.log": "body=user%3Dbob%26password%3DVALUE%26x%3D1\n",
+    "together.sh": "curl -sSu 'bob:VALUE' https://shop.io\n",
+    "attached.sh": "curl -ubob:VALUE https://shop.io\n",
+    "any.pgpass": "db.corp.io:5433:*:bob:VALUE\n",
+    "default.j2": "password: \"{{ db_password | default('VALUE') }}\"\n",
+    "site.conf": "SetEnv DB_PASSWORD VALUE\n",
+    "binary.config": '{password, <<"VALUE">>}.\n',
+    "suite.robot": "${PASSWORD}    VALUE\n",
+    "wrapped.pp": "password => Sensitive('VALUE'),\n",
+    "colour.log": "password: \x1b[31mVALUE\x1b[0m\n",
+    "escaped.js": 'load("{\\u0022password\\u0022: \\u0022VALUE\\u0022}")\n',
+}
+
+
+@pytest.mark.parametrize("file", FORMS)
+def test_what_stands_between_a_name_and_its_value_hides_no_secret(
+    file: str, inspector: LocalInspector
+) -> None:
+    name = file if file.endswith((".toml", ".yaml", ".yml")) else f"{file}.txt"
+    assert VALUE in secrets_in(inspector, name, FORMS[file].replace("VALUE", VALUE))
+    # A placeholder there is none.
+    assert secrets_in(inspector, name, FORMS[file].replace("VALUE", "changeme")) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "password:\n  valueFrom:\n    ssm: /prod/db\n",
+        "DB_PASSWORD=\n  DB_USER=user1\n",
+        "password =\n    read from stdin, see chapter2\n",
+        'def f(password: str, mode="r-1"):\n',
+        "password: LoginForm, user = 'x-1'\n",
+        "password = '',port=5432,user='x-1'\n",
+        "password = getpass.getpass('password-1: ')\n",
+        "set password for user1\n",
+        "arn:aws:secretsmanager:*:123456789012:secret:prod-db-Ab1xY2\n",
+        "`C:\\new\\temp` has no password\n",
+    ],
+)
+def test_what_only_looks_like_such_a_form_holds_none(content: str, inspector: LocalInspector) -> None:
+    assert secrets_in(inspector, "a.txt", content) == []
+
+
+def test_every_value_of_a_key_that_a_json_object_repeats_is_inspected(inspector: LocalInspector) -> None:
+    other = VALUE[::-1]
+    found = secrets_in(
+        inspector, "a.json", f'{{"password": "{VALUE}", "password": "{other}", "password": "changeme"}}'
+    )
+    assert sorted(filter(None, found)) == sorted([VALUE, other])
+
+
 def test_a_table_of_names_and_values_of_any_size(inspector: LocalInspector) -> None:
     size = 5_000
     names = ["DB_PASSWORD" if row == 4_321 else f"setting_{row}" for row in range(size)]

@@ -35,9 +35,12 @@ from platform_assets.formats.words import split_words
 _REMEMBERED = 32_768
 _WORDS_BEFORE, _WORDS_AFTER = 9, 4
 # Blanks, hyphens and digits that word processors, web pages and keyboards write instead of those of ASCII.
+# Colours of terminals and escapes of line breaks stick to a value as if they were its letters.
 _FOREIGN = re.compile(
-    rb"\xc2[\xa0\xad]|\xe2\x80[\x80-\x8b\x90-\x93\xaf]|\xe2\x88\x92|\xe3\x80\x80|\xef\xbc[\x8d\x90-\x99]"
+    rb"\x1b\[[0-9;]{0,16}m|\\[nrt](?=[0-9+(]|[A-Z]{2}[0-9])"
+    rb"|\\u00(?:2[0267]|3[CDEcde]|0[9ADad])|\xc2[\xa0\xad]|\xe2\x80[\x80-\x8b\x90-\x93\xaf]|\xe2\x88\x92|\xe3\x80\x80|\xef\xbc[\x8d\x90-\x99]"
 )
+_SIGNS = (b"\x1b[", b"\\n", b"\\r", b"\\t", b"\\u00")
 _PLAIN = {
     character.encode(): instead
     for characters, instead in (
@@ -49,6 +52,8 @@ _PLAIN = {
     )
     for character in characters
 }
+_PLAIN |= {b"\\u00%02x" % sign: b"%c" % sign for sign in b"\"'&<=>"}
+_PLAIN |= {escape[:4] + escape[4:].upper(): sign for escape, sign in _PLAIN.items() if escape[:1] == b"\\"}
 
 
 class Scanner:
@@ -95,7 +100,7 @@ class Scanner:
         Returns:
             The candidates, including overlapping ones.
         """
-        if not data.isascii() and _FOREIGN.search(data):
+        if (not data.isascii() or any(sign in data for sign in _SIGNS)) and _FOREIGN.search(data):
             return self._scan_plain(data, header, lines, everything, scanners, segments)
         found: list[Match] = []
         floor = VERY_UNLIKELY if everything else self._floor
@@ -131,7 +136,7 @@ class Scanner:
         shifts = [0]
 
         def plain(match: re.Match[bytes]) -> bytes:
-            instead = _PLAIN[match[0]]
+            instead = _PLAIN.get(match[0], b" ")
             places.append(match.start() - shifts[-1])
             shifts.append(shifts[-1] + len(match[0]) - len(instead))
             return instead

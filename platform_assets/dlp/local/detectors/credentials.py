@@ -193,7 +193,8 @@ DIRECTIVES = (
 LOGINS = (
     r"(?:NEO4J_AUTH|BASIC_AUTH|HTTP_AUTH|HTTP_BASIC_AUTH|ELASTIC_AUTH|basic\.auth\.user\.info|CURLOPT_USERPWD|userpwd)"
     r"[\"']?[ \t]{0,4}[=:,][ \t]{0,4}[\"']?[\w.\-@]{1,60}[:/]|stats auth[ ][\w.\-@]{1,60}:|"
-    r"5432:[^\s:/]{1,60}:[^\s:]{1,60}:|cache_peer[ ][^\n]{1,120}login=[\w.\-@]{1,60}:|"
+    r"(?:543[0-9]|6432|6543|26257):[^\s:/]{1,60}:[^\s:]{1,60}:|"
+    r"cache_peer[ ][^\n]{1,120}login=[\w.\-@]{1,60}:|"
     r"sp_addlogin[ ]+N?'[^'\n]{1,60}'[ ]?,[ ]?N?'|(?:PSK|EAP|XAUTH|NTLM)[ \t]{1,8}\""
 )
 """Settings whose value is a user with a password: up to the password."""

@@ -33,10 +33,11 @@ from platform_assets.dlp.local.scanners.text import (
 _VALUE = rb"(?:\"([^\"\n]{4,200})\"|'([^'\n]{4,200})'|([^\s\"'`<>$|;&\\][^\s\"'`<>|;&]{3,199}))"
 
 _NAME = re.compile(
-    rb"(?:ENV|ARG|define|setx(?:[ ]/[mM])?|setenv|set[ ](?:-[a-z]{1,3}[ ])*-[a-z]{1,3}|user-secrets set)"
+    rb"(?:ENV|ARG|define|setx(?:[ ]/[mM])?|setenv|SetEnv|fastcgi_param|uwsgi_param|"
+    rb"set(?:[ ]-[a-zA-Z-]{1,10})+|set(?=[ \t]+[\w:.]{1,80}[ \t]+[\"'])|user-secrets set)"
     rb"[ \t]+([\w:.]{1,80})[ \t]+"
 )
-_SETS = re.compile(rb"set(?:x|env|[ ]-)|define|user-secrets")
+_SETS = re.compile(rb"set(?:x|env|[ ])|SetEnv|(?:fastcgi|uwsgi)_param|define|user-secrets")
 _BEFORE_SETTING = frozenset((b"", b"#", b"dotnet", b"RUN", b"$"))
 _QUOTED_VALUE = re.compile(_VALUE)
 
@@ -77,7 +78,8 @@ _CALLS = tuple((compiled(rf"(?:{names})\("), place) for names, place in CALLS)
 _COMMAND = (
     r"\b(?:(?:(?:"
     + "|".join(dict.fromkeys(tools for tools, _ in PASSWORD_OPTIONS))
-    + rf")(?:\.exe)?|{DIRECTIVES}|ENV|ARG|define|setx|setenv|set -[a-z]{{1,3}}|user-secrets set|echo|printf)"
+    + rf")(?:\.exe)?|{DIRECTIVES}|ENV|ARG|define|setx|setenv|SetEnv|fastcgi_param|uwsgi_param|set|"
+    r"user-secrets set|echo|printf)"
     rf"[ \t]+[^\s=:#]|{LOGINS}|(?:" + "|".join(names for names, _ in CALLS) + r")\()"
 )
 _END_OF_COMMAND = re.compile(rb"(?<!\\)\r?\n|[;|&]{1,2}[ \t]|`")
@@ -105,6 +107,8 @@ def _look_at_commands(text: ScannedText, found: list[Match]) -> None:
             _look_at_call(text, found, start, end)
         elif start and (data[start - 1] in b"-_.=@" or data[start - 1 : start] == b"$"):
             continue
+        elif _DIRECTIVE.match(data, start, end) is not None:
+            _look_at_directive(text, found, start, end)
         elif data[start : start + 3] in (b"ENV", b"ARG") or _SETS.match(data, start, end) is not None:
             _look_at_instruction(text, found, start)
         elif data[start : start + 4] == b"echo" or data[start : start + 6] == b"printf":
@@ -113,8 +117,6 @@ def _look_at_commands(text: ScannedText, found: list[Match]) -> None:
             value = _QUOTED_VALUE.match(data, end)
             if value is not None:
                 _add_password(text, found, value.start(value.lastindex or 0), value[value.lastindex or 0])
-        elif _DIRECTIVE.match(data, start, end) is not None:
-            _look_at_directive(text, found, start, end)
         else:
             _look_at_options(text, found, start, end)
 
@@ -227,8 +229,7 @@ def _look_at_secrets_of_ppp(text: ScannedText, found: list[Match]) -> None:
 
 def scanners() -> Iterator[InfoTypeScanner]:
     """Yield the scanners of this module."""
-    yield InfoTypeScanner(
-        frozenset({"PASSWORD", "AUTH_TOKEN"}), (b" ", b"\t", b"(", b"5432:"), _look_at_commands
-    )
+    needs = (b" ", b"\t", b"(", b"543", b"6432:", b"6543:", b"26257:")
+    yield InfoTypeScanner(frozenset({"PASSWORD", "AUTH_TOKEN"}), needs, _look_at_commands)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b"machine ",), _look_at_logins)
     yield InfoTypeScanner(frozenset({"PASSWORD"}), (b'" * "',), _look_at_secrets_of_ppp)

@@ -36,7 +36,7 @@ _CODE = compiled(f"(?i){_credentials.CODE}")
 # A name that no value follows on its line: the value is in another field, in a list, or in a section.
 _PAIRED = (
     rf"(?i)(?:{NAMES})[a-z0-9_\-.]{{0,30}}(?:\\?[\"'`]){{0,2}}"
-    r"(?:[ \t]{0,4}(?:(?::|={1,2})>?[ \t]{0,4}(?:[|>][+\-]?[ \t]{0,4}\r?\n|[\[{(]|\r?\n)|"
+    r"(?:[ \t]{0,4}(?:(?::|={1,2})>?[ \t]{0,4}(?:[|>][0-9+\-]{0,2}[ \t]{0,4}\r?\n|[\[{(]|\r?\n)|"
     r"[,;}\[{\r\n#]|\]\r?\n|/?>|</)"
     r"|[ \t]{1,8}[a-z@])"
 )
@@ -58,6 +58,7 @@ _FIELD = re.compile(
     rb"(?P<key>\\?[\"'][\w.@:\- ]{1,48}\\?[\"']|[A-Za-z_@][\w.@:\-]{0,47}?)[ \t]*"
     rb"(?:=>|:=|:(?=[\s\"'\\\[{])|=)[ \t]*"
     rb"(?:\\?\"(?P<double>(?:[^\"\\\n]|\\[^\"\n])*)\\?\"|'(?P<single>[^'\n]*)'|`(?P<tick>[^`\n]*)`"
+    rb"|[|>][0-9+\-]{0,2}[ \t]*\r?\n[ \t]+(?P<block>[^\r\n]+)"
     rb"|(?P<nested>\[[^\[\]{}]{0,400}\]|\{[^\[\]{}]{0,400}\})"
     rb"|(?P<bare>[^\s\"'`,;<>\[\]{}#|][^\n\"'`,;<>\[\]{}]*))"
 )
@@ -67,7 +68,7 @@ _ELEMENT = re.compile(
 )
 _CLOSED = re.compile(rb"\s*</[\w.:\-]{1,48}>")
 _ITEM = re.compile(
-    rb"[\s,]*(?:\\?\"(?P<double>[^\"\\\n]*)\\?\"|'(?P<single>[^'\n]*)'|(?P<bare>[^\s\"'`,<>\[\](){}]+))(?=[\s,\]})\\])"
+    rb"[\s,]*(?:\[[\w\"'\-]{1,40}\]=)?(?:\\?\"(?P<double>[^\"\\\n]*)\\?\"|'(?P<single>[^'\n]*)'|(?P<bare>[^\s\"'`,<>\[\](){}]+))(?=[\s,\]})\\])"
 )
 _SECOND = re.compile(rb"[ \t]*,[ \t]*(?P<bare>[^\s\"'`,<>\[\](){}=.]{4,200})[ \t]*\]")
 _LINE = re.compile(rb"(?P<indent>[ \t]*)(?P<dash>(?:-[ \t]+)*)(?P<rest>[^\r\n]*)\r?\n?")
@@ -251,7 +252,9 @@ def _values(data: bytes, before: bytes, begin: int, name_end: int, end: int) -> 
                 if field.quoted and b" " not in data[field.start : field.end]:
                     yield field
         elif signed:
-            yield from _members(data, end, b":" in data[name_end:end])
+            # An array of a shell has bare values, too: PASSWORDS=(one two).
+            is_array = data[name_end:end] == b"=(" and data[name_end - 1 : name_end] in (b"s", b"S")
+            yield from _members(data, end, b":" in data[name_end:end] or is_array)
     elif data[name_end : name_end + 1] == b"]" and _SECTION.fullmatch(data[line:begin]):
         yield from _of_section(data, end)
     elif last == ord("\n") and b":" in data[name_end:end]:
@@ -325,14 +328,14 @@ def _fields_at(data: bytes, start: int, stop: int) -> Iterator[tuple[_Value, int
             continue
         key = match["key"].strip(b"\"'\\").decode("latin-1")
         first, last = match.span(kind)
-        if kind == "bare":
+        if kind in ("bare", "block"):
             written = re.sub(rb"\s+[#/].*$", b"", data[first:last]).rstrip(b" \t\r\\")
             last = first + len(written)
             if b"/" in data[last : last + 2] and data[last : last + 2] == b"/>":
                 last -= 1
         elif kind == "double" and data[last - 1 : last] == b"\\":
             last -= 1
-        yield _Value(key, first, last, kind != "bare"), match.start("key")
+        yield _Value(key, first, last, kind not in ("bare", "block")), match.start("key")
 
 
 def _fields(data: bytes, start: int, stop: int) -> Iterator[_Value]:
@@ -431,9 +434,11 @@ def _of_block(data: bytes, begin: int, name_end: int, end: int) -> Iterator[_Val
         field = next(_fields_at(data, at, line.end()), None)
         if field is not None and field[1] <= at + 1:
             yield from _below(name, iter((field[0],)))
-        elif line["dash"]:
+        elif line["dash"] or (field is None and b" " not in written and written[-1:] != b":"):
             quoted = len(written) > 1 and written[:1] in (b'"', b"'") and written[-1:] == written[:1]
             yield _Value("", at + quoted, at + len(written) - quoted, quoted)
+            if not line["dash"]:
+                return
 
 
 def scanners() -> Iterator[InfoTypeScanner]:

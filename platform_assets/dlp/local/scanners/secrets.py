@@ -111,14 +111,37 @@ def _is_place(value: str) -> bool:
 
 NAMES = f"(?:{_credentials.NAMES_OF_PASSWORDS}|{_credentials.NAMES_OF_SECRETS})"
 """The names of passwords and other secrets, as an RE2 group."""
+_TYPE = (
+    r":[ ]?[a-z_][a-z0-9_.]{0,30}(?:\[[a-z0-9_. |]{0,30}\])?\??"
+    r"(?:[ ]?\|[ ]?[a-z_][a-z0-9_.\[\]]{0,20}){0,3}[ ]?=[ ]?[brfu]?[\"'`]"
+    r"|:[ ]?&'static str[ ]?=[ ]?\""
+    r"|[ ]{1,4}(?:n?varchar2?|n?char|n?text|sysname)[ ]?(?:\([a-z0-9 ]{1,10}\))?[ ]{0,4}(?::?=|default)"
+)
+# What a literal is wrapped in: constructors and functions that return the same text.
+_WRAPPED = (
+    r"(?:(?:new[ ])?(?:secret_?(?:str|string|bytes)?|sensitive|pydantic\.secretstr|string::from|some|"
+    r"\[\]byte|str|bytes|to_bytes|buffer\.from|pulumi\.secret|(?:std::)?w?string|qstring(?:literal)?|_t|text|field|"
+    r"(?:[a-z0-9]{1,10}\.)?(?:url_?safe_?)?b64_?decode)\([ ]?(?:default[ ]?=[ ]?)?|<<)[brfu@]?"
+)
+# A literal of several lines, or a value on the next line, which is indented.
+_NEXT_LINE = (
+    r"(?:<<[<~\-]?[\"']?[a-z_]{2,20}[\"']?|@[\"']|\"{3}\\?|'{3}\\?|\\)\r?\n[ \t]{0,40}"
+    r"|\([ \t]{0,4}\r?\n[ \t]{1,40}"
+)
 ASSIGNED = (
-    rf"(?i){NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]){{0,3}}[ \t]{{0,24}}"
-    r"(?:(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?|string[ ])?"
-    r"(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|\|\|=|:)|"
+    rf"(?i){NAMES}[a-z0-9_\-.]{{0,30}}(?:\\?[\"'\]]|\*|\[[a-z0-9_\"'$*@]{{0,24}}\]){{0,3}}[ \t]{{0,24}}"
+    rf"(?:(?:{_TYPE})|[:=][ ]?[\"']?\$\{{\{{[^}}\n\"']{{1,80}}\|\|[ ]?'|"
+    r"(?::[ ]?(?:str|string|optional\[str\]|&str|char ?\*)[ ]?|string[ ])?"
+    r"(?:=>|={1,3}|:{1,3}=|!={1,2}|\?=|\|\|=|//=|::[ ]|:(?:[ ]{1,4}[&!][a-z0-9_!./\-]{0,40}[ ]){0,2})|"
     r"\)[ ]?(?:or|\|\||\?\?)[ ]?[\"']|[ ](?:or|\|\||\?\?|\?:)[ ][\"']|"
-    rf"[ ](?:{_credentials.IS})[ :]|>|,[ ]?[\"']|[ ]as[ ]string[ ]?=|"
+    rf"[ ](?:{_credentials.IS})[ :]|>|,[ ]?(?:<<)?[\"']|[ ]as[ ]string[ ]?=|"
+    r",[ ]?(?:[a-z]{2,10}[ ]?=[ ]?[a-z0-9_.]{1,30},[ ]?){0,3}(?:default|fallback|value)[ ]?=[ ]?[\"']|"
+    r"(?:->|<-)[ ]?[\"']|\}[ \t]{0,4}(?://|\|\||\?)?={1,2}|\}(?:[ ]{4}|\t)|\)[ ]?\{[ ]?[\"']|%3d|"
+    r"[ ]-value[ ][\"']|[ ]/t[ ]reg_(?:expand_)?sz[ ]/d[ ]|"
+    r"\|[ ]?default\([ ]?[\"']|"
     r"\{[ ]?[\"']|\{[ ]?get;[^}\n]{0,24}\}[ ]?=|[ ]?(?:：|是|为|は|—|–))[ \t]{0,24}"  # noqa: RUF001
-    r"(?:[brfu@$]?\\?[\"'`]|&quot;)?"
+    rf"(?:(?:{_WRAPPED})[\"'`]|{_NEXT_LINE}[\"']?|\r?\n[ \t]{{1,40}}|r#{{1,3}}\"|%?q{{1,2}}[{{(]|"
+    r"[brfunel@$]{0,2}\\?(?:\"{3}|'{3}|[\"'`])|&quot;|\*{1,2}[ \t]{1,2}[`]?)?"
     rf"|(?i)--[a-z\-]{{0,20}}{NAMES}[ =][\"']?|(?i)[ \t]-{NAMES}[ ][\"']"
 )
 """The pattern of an assignment to a name of a secret, up to its value."""
@@ -172,8 +195,10 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
     quoted = quote in (b'"', b"'", b"`")
     if quoted:
         end = data.find(quote, start, start + 512)
-        if end < 0 or b"\n" in data[start:end] or data[end + 1 : end + 2] == b":":
+        if end < 0 or b"\n" in data[start:end]:
             return
+        if data[end + 1 : end + 2] == b":" and b"==" not in data[first:start]:
+            return  # a key of a dictionary, not what a condition compares with
         if data[end - 1 : end] == b"\\":
             end -= 1
     else:
@@ -181,8 +206,14 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
         if match is None:
             return
         end = match.end()
-        end -= len(data[start:end]) - len(data[start:end].rstrip(b".!?:"))
+        if data[start - 3 : start].lower() == b"%3d":
+            end = start + len(data[start:end].partition(b"%")[0])
+        end -= len(data[start:end]) - len(data[start:end].rstrip(b".!?:*"))
     if not _SHORTEST_SECRET <= end - start <= 500:
+        return
+    if b"\n" in data[first:start] and (
+        text.lines or (not quoted and _NO_VALUE_OF_NEXT_LINE.match(data, start, end + 80) is not None)
+    ):
         return
     if (
         not quoted
@@ -227,6 +258,8 @@ def look_at_assignment(text: ScannedText, found: list[Match], first: int, start:
         found.append(Match(start, end, kind, likelihood, ENTROPY | HOTWORD, 0))
 
 
+# Another assignment, or a sentence.
+_NO_VALUE_OF_NEXT_LINE = re.compile(rb"[\w.\-]{1,60}[ \t]*[=:](?![=\s]*\Z)|[^\r\n]*?\S[ \t]+[^\s\"');,#]")
 _RESOURCE = re.compile(rb"\b(?:arn|urn|crn|ocid1?|pkcs11):[^\s\"'<>]*\Z")
 _GOING_ON = re.compile(rb"(?i)\b(?:page|next|continuation|pagination|resume|sync|delta) \Z")
 
@@ -508,7 +541,8 @@ _PATH_LIKE = re.compile(r"\.[A-Za-z]{2,}|[A-Za-z]{4,}[/_\-][A-Za-z]{4,}")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F\-]+")
 
 _SPOKEN = (
-    rb"(?i)\b(?:password|passphrase|passcode|passwort|contrase\xc3\xb1a|mot de passe|identified by"
+    rb"(?i)\b(?:password|passphrase|passcode|passwort|contrase\xc3\xb1a|mot de passe"
+    rb"|identified (?:with [a-z0-9_]{1,40} )?by"
     rb"|password for [^\s=]{1,60}[ ]?(?:=|to))[ \t]{1,3}"
     rb"(?:'[^'\s]{4,64}'|\"[^\"\s]{4,64}\"|[^\s'\"`<>(){}\[\]]{6,64})"
 )
@@ -588,7 +622,8 @@ def _look_at_pairs(text: ScannedText, found: list[Match]) -> None:
 
 
 _SIGNED_IN_BY_CURL = (
-    rb"[ \t](?:-u|--user|--proxy-user)[ =]{1,3}[\"']?[^\s:\"'$<]{1,64}:[^\s\"'$<][^\s\"']{2,100}"
+    rb"[ \t](?:-[a-zA-Z#]{0,8}u[ =]{0,3}|--(?:user|proxy-user)[ =]{1,3})[\"']?"
+    rb"[^\s:\"'$<]{1,64}:[^\s\"'$<][^\s\"']{2,100}"
 )
 
 
