@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -185,15 +185,17 @@ def at(
         names = list(past.tables)
         if sql:
             typer.echo(f"-- After batch {past.batch}{seen}.")
-            typer.echo(past.query(names[0]) if len(names) == 1 else past.script(names))
+            if len(names) == 1:
+                typer.echo(past.query(names[0]))
+                return
+            script, problems = past.script()
+            typer.echo(script)
+            _fail_for(problems)
             return
         if file is not None:
             problems = past.write(file, copy=copy)
-            for name, reason in problems.items():
-                warn(f"{name}: {reason}")
             typer.echo(f"{file} has {len(names) - len(problems)} tables after batch {past.batch}{seen}.")
-            if problems:
-                raise typer.Exit(1)
+            _fail_for(problems)
             return
         typer.echo(f"After batch {past.batch}{seen}:")
         if len(names) == 1:
@@ -203,7 +205,17 @@ def at(
             count = past.count(names[0])
             typer.echo(f"{count:,} row{'' if count == 1 else 's'}; {len(found):,} shown.")
         else:
-            print_rows(["table", "rows"], [[name, past.count(name)] for name in names])
+            counts, problems = past.counts()
+            print_rows(["table", "rows"], [[name, count] for name, count in counts.items()])
+            _fail_for(problems)
+
+
+def _fail_for(problems: Mapping[str, str]) -> None:
+    """Tell on stderr, beside the SQL, which tables could not be read; exit with 1 if there are any."""
+    for name, reason in problems.items():
+        typer.secho(f"{name}: {reason}", fg=typer.colors.YELLOW, err=True)
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -223,6 +235,7 @@ def diff(
         import dataclasses
         import json
 
+        from platform_assets.errors import SettingsError
         from platform_assets.lake.lookback import compare
         from platform_assets.rooms import Rooms
         from platform_assets.settings import load_settings
@@ -230,6 +243,11 @@ def diff(
         compared = compare(Rooms(load_settings()), before, after, [rows] if rows else tables or ())
         span = {"from batch": compared.before.batch, "to batch": compared.after.batch}
         if rows:
+            if len(compared.after.tables) > 1:
+                raise SettingsError(
+                    f"{rows} means {len(compared.after.tables)} tables: name one of "
+                    f"{', '.join(compared.after.tables)}."
+                )
             [name] = compared.after.tables
             changes = compared.rows(name, limit)
             if as_json:

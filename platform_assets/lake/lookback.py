@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from platform_assets.errors import LakeError, SettingsError
 from platform_assets.isolation import is_isolated, reason_of
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from platform_assets.lake.lake import Lake
     from platform_assets.lake.ledger import LedgerState
     from platform_assets.rooms import Rooms
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,14 @@ class LookBack:
         """
         return self.tables[table].select(self._unread(), False)
 
-    def script(self, names: Sequence[str]) -> str:
-        """Return statements that create the tables as views, in schemas named after sources and `star`."""
-        return "\n".join(f"{statement};" for name in names for statement in self._statements(name, "VIEW"))
+    def script(self) -> tuple[str, dict[str, str]]:
+        """Return statements that create the tables as views, in schemas named after sources and `star`.
+
+        Returns:
+            The statements, and why tables have no view, by name; empty if all have one.
+        """
+        made, problems = self._each(lambda name: self._statements(name, "VIEW"))
+        return "\n".join(f"{statement};" for found in made.values() for statement in found), problems
 
     def create_views(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
         """Create a view of each table in a DuckDB connection.
@@ -105,6 +112,10 @@ class LookBack:
         with self._shown(table) as (connection, sql):
             return int(connection.sql(f"SELECT count(*) FROM ({sql})").fetchall()[0][0])
 
+    def counts(self) -> tuple[dict[str, int], dict[str, str]]:
+        """Return the number of rows of each table, and why tables could not be read, by name."""
+        return self._each(self.count)
+
     def rows(self, table: str, limit: int) -> list[dict[str, Any]]:
         """Return some rows of a table, by key.
 
@@ -117,7 +128,7 @@ class LookBack:
 
     @contextlib.contextmanager
     def _shown(self, table: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-        with self._engine.connect() as connection:
+        with _telling_what_is_lost(), self._engine.connect() as connection:
             yield connection, self.tables[table].select(self._past(connection), False)
 
     def _past(self, connection: duckdb.DuckDBPyConnection) -> Past:
@@ -128,16 +139,23 @@ class LookBack:
         return Past(self._lake, self._state, self.batch, self._at)
 
     def _create(self, connection: duckdb.DuckDBPyConnection, past: Past, kind: str) -> dict[str, str]:
-        problems = {}
+        def create(name: str) -> None:
+            for statement in self._statements(name, kind, past):
+                connection.execute(statement)
+
+        return self._each(create)[1]
+
+    def _each(self, work: Callable[[str], _Result]) -> tuple[dict[str, _Result], dict[str, str]]:
+        """Do something with each table; return the results, and why tables have none, by name."""
+        results, problems = dict[str, _Result](), dict[str, str]()
         for name in self.tables:
             try:
-                for statement in self._statements(name, kind, past):
-                    connection.execute(statement)
+                results[name] = work(name)
             except BaseException as error:
                 if not is_isolated(error):
                     raise
                 problems[name] = reason_of(error)
-        return problems
+        return results, problems
 
     def _statements(self, name: str, kind: str, past: Past | None = None) -> list[str]:
         table = self.tables[name]
@@ -241,7 +259,7 @@ class PastComparison:
     def _joined(self, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
         """Yield a connection, and the SELECT of the differing rows: `change`, and structs `old` and `new`."""
         table = self.after.tables[name]
-        with self.after._engine.connect() as connection:
+        with _telling_what_is_lost(), self.after._engine.connect() as connection:
             after = self.after._past(connection)
             before = Past(after.lake, after.state, self.before.batch, self.before._at, after.read)
             changed = table.changed(after, self.before.batch)
@@ -260,6 +278,17 @@ class PastComparison:
                 f"THEN 'delete' ELSE 'update' END AS change FROM before AS old FULL JOIN after AS new "
                 f"ON {same} WHERE old IS DISTINCT FROM new",
             )
+
+
+@contextlib.contextmanager
+def _telling_what_is_lost() -> Iterator[None]:
+    """Raise a LakeError with the reason in place of DuckDB's errors, such as for a lost file."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise LakeError(reason_of(error)) from error
 
 
 def look_back(rooms: Rooms, when: str | int | dt.datetime, tables: Sequence[str] = ()) -> LookBack:
@@ -311,6 +340,8 @@ def compare(
     old, new = look_back(rooms, before, tables), look_back(rooms, after, tables)
     if old.batch > new.batch:
         raise SettingsError(f"Batch {old.batch} is later than batch {new.batch}: give the earlier one first.")
+    if old._at > new._at:
+        raise SettingsError(f"{before} is later than {after}: give the earlier one first.")
     return PastComparison(old, new)
 
 

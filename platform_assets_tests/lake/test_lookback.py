@@ -197,6 +197,50 @@ def test_a_time_means_the_last_snapshot_taken_until_then(history: History) -> No
         look_back(history.rooms, 1, ["star/none"])
     with pytest.raises(SettingsError, match="give the earlier one first"):
         compare(history.rooms, batch, 1)
+    last = state.seen_at(max(history.source))
+    assert last is not None
+    earlier, later = (last + dt.timedelta(minutes=minutes) for minutes in (1, 2))
+    with pytest.raises(SettingsError, match="give the earlier one first"):
+        compare(history.rooms, later, earlier)  # the same batch, but feeds have states of their own
+    assert compare(history.rooms, earlier, later).after.batch == max(history.source)
+
+
+def test_a_table_with_a_lost_file_is_named_and_the_others_are_counted(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion = Path(history.kept.platform.lake.ingestion)
+    monkeypatch.setenv("PLATFORM_STATE_DIR", str(ingestion.parents[1]))
+    files = sorted(
+        path for path in ingestion.glob("**/design/**/*.parquet") if "_delta_log" not in path.parts
+    )
+    assert files
+    for file in files:
+        file.rename(file.with_suffix(".lost"))
+    try:
+        ended = CliRunner().invoke(app, ["lake", "at", str(max(history.source)), "totesys"])
+        alone = CliRunner().invoke(app, ["lake", "at", str(max(history.source)), "totesys/design"])
+        rows = CliRunner().invoke(
+            app, ["lake", "diff", "1", str(max(history.source)), "--rows", "totesys/design"]
+        )
+    finally:
+        for file in files:
+            file.with_suffix(".lost").rename(file)
+    assert ended.exit_code == 1
+    assert isinstance(ended.exception, SystemExit), ended.exception
+    assert "totesys/sales_order" in ended.output
+    assert "totesys/design: " in ended.output
+    for of_one in (alone, rows):
+        assert isinstance(of_one.exception, SystemExit), of_one.exception
+        assert ".parquet" in of_one.output, of_one.output
+
+
+def test_rows_that_differ_are_shown_of_one_table_only(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_STATE_DIR", str(Path(history.kept.platform.lake.ingestion).parents[1]))
+    ended = CliRunner().invoke(app, ["lake", "diff", "1", "2", "--rows", "star"])
+    assert ended.exit_code == 1
+    assert "star means 11 tables: name one of star/" in " ".join(ended.output.split())
 
 
 def test_the_commands_print_sql_write_files_and_show_rows(
