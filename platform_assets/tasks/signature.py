@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
+import enum
 import inspect
 import re
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -33,6 +36,13 @@ _WORDS: Mapping[object, tuple[str, str]] = {
     float: ("a number", "numbers"),
     bool: ("true or false", "truth values"),
     Path: ("a path", "paths"),
+    bytes: ("text", "texts"),
+    Decimal: ("a number", "numbers"),
+    dt.date: ("a date, such as 2026-01-31", "dates"),
+    dt.datetime: ("a date and time, such as 2026-01-31T08:00:00Z", "dates and times"),
+    dt.time: ("a time, such as 08:00:00", "times"),
+    dt.timedelta: ("seconds, or a duration such as P1DT2H", "durations"),
+    list: ("a list", "lists"),
     Secret: (f"a reference to a secret: {REFERENCES}", "references to secrets"),
 }
 
@@ -49,8 +59,18 @@ def _no_truth(value: object) -> object:
     return value
 
 
+def _no_number(value: object) -> object:
+    is_numeric = isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]+\s*", value)
+    if is_numeric or isinstance(value, int | float):
+        raise ValueError("a number would count seconds from 1970")
+    return value
+
+
 _STRICT: Mapping[object, Any] = {
     str: Annotated[str, BeforeValidator(_no_reference)],
+    bytes: Annotated[bytes, BeforeValidator(_no_reference)],
+    Decimal: Annotated[Decimal, BeforeValidator(_no_truth)],
+    **{kind: Annotated[kind, BeforeValidator(_no_number)] for kind in (dt.date, dt.datetime, dt.time)},
     int: Integer,
     float: Annotated[float, BeforeValidator(_no_truth)],
     Path: LocalPath,
@@ -287,6 +307,8 @@ def words_of(annotation: Any, *, plural: bool = False) -> str:
     if origin is dict or annotation is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):
         inner = words_of(arguments[1], plural=True) if len(arguments) == 2 else "values"
         return f"{'blocks' if plural else 'a block'} of names and {inner}"
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return f"one of {', '.join(str(member.value) for member in annotation)}"
     if annotation in (Any, object):
         return "values" if plural else "a value"
     one, several = _WORDS.get(annotation, ("", ""))

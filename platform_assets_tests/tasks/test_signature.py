@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import enum
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,6 +64,43 @@ def test_every_mistake_is_reported_with_its_place() -> None:
         (("words", 1), "1", "a list of texts or text"),
         (("copi",), "an unknown argument", "a known one, perhaps copy"),
     ]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "expected"),
+    [
+        (Colour, "green", "one of red, blue"),
+        (list[Colour], ["green"], "a list of one of red, blue"),
+        (dt.date, "x", "a date, such as 2026-01-31"),
+        (dt.date | None, 0, "a date, such as 2026-01-31 (a number would count seconds from 1970)"),
+        (
+            dt.datetime,
+            20260131,
+            "a date and time, such as 2026-01-31T08:00:00Z (a number would count seconds from 1970)",
+        ),
+        (
+            dt.datetime,
+            "20260131",
+            "a date and time, such as 2026-01-31T08:00:00Z (a number would count seconds from 1970)",
+        ),
+        (dt.time, 830, "a time, such as 08:00:00 (a number would count seconds from 1970)"),
+        (dt.timedelta, "x", "seconds, or a duration such as P1DT2H"),
+        (Decimal, True, "a number (true and false are not numbers)"),
+        (bytes, "secret://env/X", "text (this argument takes no reference to a secret)"),
+        (list, 3, "a list"),
+    ],
+)
+def test_every_type_is_described_and_takes_nothing_else(type_: Any, value: object, expected: str) -> None:
+    def run(self: Task, given: Any) -> None: ...
+
+    run.__annotations__["given"] = type_
+    [(_, _, told)] = wrong(run, given=value)
+    assert told == expected
 
 
 @pytest.mark.parametrize(("value", "found"), [(True, "true"), (1.5, "1.5"), ("x", '"x"'), (None, "null")])
