@@ -49,6 +49,7 @@ _LOG_ENTRY = re.compile(r"(\d{20})\.(json|crc|checkpoint\.parquet|checkpoint\.\d
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BYTES_OF_STATISTICS = 64
 _WHOLE_BATCHES = re.compile(r"batches-(\d+)-")
+_MOST_SEEN, _SECONDS_SEEN = 256, 60
 LOG_FOLDER = "_delta_log"
 """Folder of a table's log."""
 REBUILT = "platform_assets/rebuilt"
@@ -61,6 +62,48 @@ _WIDENED = "platform_assets/widened"
 _MOST_COMMIT_RETRIES = 10_000
 # delta-rs treats a path as a URL: it panics on some characters, and resolves others to another folder.
 _UNUSABLE_IN_A_PATH = re.compile(r"[][^|\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A table on local disk as a reader has opened it.
+
+    Args:
+        handle: The table; nobody changes it.
+        identity: What identifies the newest entry of its log; None if the entry was gone at once.
+        until: The time on `time.monotonic` after which the table is opened again. Entries of the log that are
+            younger are removed by nobody, so none is missing between this version and a newer one.
+    """
+
+    handle: DeltaTable
+    identity: tuple[int, ...] | None
+    until: float
+
+    @classmethod
+    def of(cls, uri: str, handle: DeltaTable) -> _Seen:
+        return cls(handle, _identity(uri, handle.version()), time.monotonic() + _SECONDS_SEEN)
+
+    def is_current(self, uri: str) -> bool:
+        """Return whether the table still has no newer version, and is still the same one."""
+        version = self.handle.version()
+        return (
+            self.identity is not None
+            and time.monotonic() < self.until
+            and _identity(uri, version) == self.identity
+            and _identity(uri, version + 1) is None
+        )
+
+
+_SEEN: dict[str, _Seen] = {}
+
+
+def _identity(uri: str, version: int) -> tuple[int, ...] | None:
+    """Return what tells a file of a table's log on local disk from others; None if there is none."""
+    try:
+        entry = os.stat(f"{uri}/{LOG_FOLDER}/{version:020d}.json")
+    except OSError:
+        return None
+    return entry.st_dev, entry.st_ino, entry.st_size, entry.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -114,10 +157,35 @@ class LakeTable:
                 the platform.
         """
         handle = self._opened()
-        if handle is not None:
-            known, version = self._format_of(handle)
-            if known is not None and (reason := known.refusal(version, self.uri)):
-                raise LakeError(reason)
+        return None if handle is None else self._of_known_format(handle)
+
+    def _of_known_format(self, handle: DeltaTable) -> DeltaTable:
+        known, version = self._format_of(handle)
+        if known is not None and (reason := known.refusal(version, self.uri)):
+            raise LakeError(reason)
+        return handle
+
+    def _refuse_shared(self, handle: DeltaTable | None) -> None:
+        seen = _SEEN.get(self.uri)
+        if seen is not None and seen.handle is handle:
+            raise RuntimeError(f"{self.uri} is to be written with a handle that its readers share")
+
+    def look(self) -> DeltaTable | None:
+        """Open the table in its current state, only to read it; otherwise as `open`.
+
+        A step reads a table several times, and opening one reads all commits since its last checkpoint. So a
+        table on local disk that has no newer version than this process has seen is not opened again. The
+        handle is shared: the methods of this class refuse to write with it, and nobody may load another
+        version into it.
+        """
+        seen = _SEEN.get(self.uri) if self.is_local else None
+        if seen is not None and seen.is_current(self.uri):
+            return self._of_known_format(seen.handle)
+        handle = self.open()
+        if self.is_local and handle is not None:
+            if len(_SEEN) >= _MOST_SEEN:
+                _SEEN.clear()
+            _SEEN[self.uri] = _Seen.of(self.uri, handle)
         return handle
 
     def _opened(self) -> DeltaTable | None:
@@ -344,6 +412,7 @@ class LakeTable:
         from deltalake.exceptions import CommitFailedError, DeltaError
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
+        self._refuse_shared(handle)
         now = time.time_ns() // 1_000_000
         actions = [AddAction(file.path, file.size, {}, now, True, file.stats) for file in files]
         commit = _commit_properties(stream, version, metadata, is_next=handle is None, also=also)
@@ -420,6 +489,7 @@ class LakeTable:
         from deltalake import CommitProperties, Transaction
         from deltalake.exceptions import CommitFailedError, DeltaError
 
+        self._refuse_shared(handle)
         try:
             handle.create_write_transaction(
                 list(actions),
@@ -485,6 +555,7 @@ class LakeTable:
         """
         from deltalake.exceptions import CommitFailedError, DeltaError
 
+        self._refuse_shared(handle)
         predicate = " AND ".join(f"target.{quote(name)} = source.{quote(name)}" for name in key)
         try:
             merge = handle.merge(
@@ -518,6 +589,7 @@ class LakeTable:
         from deltalake import write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
+        self._refuse_shared(handle)
         try:
             if self.is_local:
                 Path(self.uri).mkdir(parents=True, exist_ok=True)

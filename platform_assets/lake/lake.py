@@ -194,7 +194,7 @@ class BronzeReader:
     state: LedgerState
 
     def opened(self, table: Table, after: int = 0) -> DeltaTable | None:
-        """Open the bronze table of a source table; None if nothing was ever written to it.
+        """Open the bronze table of a source table to read it; None if nothing was ever written to it.
 
         Args:
             table: The source table.
@@ -203,7 +203,7 @@ class BronzeReader:
         Raises:
             LakeError: The table has lost batches that are needed.
         """
-        handle = self.lake.bronze(self.source, table).open()
+        handle = self.lake.bronze(self.source, table).look()
         newest = self.state.last_batch_of([(self.source, table.name)])
         if newest > after and (lost := lost_commits(self.lake, self.source, table, handle, newest)):
             raise LakeError(lost)

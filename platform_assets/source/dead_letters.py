@@ -98,7 +98,7 @@ class DeadLetters:
         """Add the batch's rows that break a rule to the dead-letter table, and return their number."""
         self.written.add(table.name)
         lake, source = self.reader.lake, self.source.name
-        handle = lake.bronze(source, table).open()
+        handle = lake.bronze(source, table).look()
         self.reader.create_versions_view(
             self.connection,
             ["batch"],
@@ -194,7 +194,7 @@ class DeadLetters:
         return [
             parent
             for parent in source.tables
-            if parent.name in names and lake.bronze(source.name, parent).open() is not None
+            if parent.name in names and lake.bronze(source.name, parent).look() is not None
         ]
 
 

@@ -129,7 +129,7 @@ class StarRoom(Assembly[None]):
         from platform_assets.star.transform import outdated_advice
 
         found = [
-            outdated_advice(self.model, self.model.table(name), table, table.open())
+            outdated_advice(self.model, self.model.table(name), table, table.look())
             for (_, name), table in self.lake_tables().items()
         ]
         return [item for item in found if item]
@@ -205,7 +205,7 @@ class StarRoom(Assembly[None]):
         state = self.rooms.of(LakeRoom).lake.ledger.read()
         found = []
         for (layer, name), table in self.lake_tables().items():
-            handle = table.open()
+            handle = table.look()
             batch = table.last_batch(handle)
             found.append(TableHoldings(layer, name, table.row_count(handle), batch, state.seen_at(batch)))
         return found

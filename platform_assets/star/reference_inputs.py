@@ -88,7 +88,7 @@ class Calendar:
     def has_news(self, written: Written) -> bool:
         """See `ReferenceInput.has_news`; the dates are those in the statistics of the files."""
         years = _years(written.handle, written.table.primary_key)
-        spans = [_years(written.lake.star(name).open(), dates) for name, dates in _dated(written)]
+        spans = [_years(written.lake.star(name).look(), dates) for name, dates in _dated(written)]
         known = [span for span in spans if span is not None]
         if not known:
             return False

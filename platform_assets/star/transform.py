@@ -133,7 +133,7 @@ class StarBuilder:
             return StarChange(cursor, cursor, 0, target.row_count(handle), outdated=outdated)
         goal = state.last_batch
         written = self._write(table, state, target, handle, cursor)
-        handle = target.open()
+        handle = target.look()
         if written:
             self.report(f"star/{table.name}: {written} rows, up to batch {goal}")
         done = goal if written else cursor
@@ -237,7 +237,7 @@ def sample_rows(
 
         def newest(table: Table) -> list[dict[str, Any]]:
             target = lake.star(table)
-            handle = target.open()
+            handle = target.look()
             last = target.cursor(handle, STREAM)
             target.create_view(connection, ["sampled"], handle, batches=(last - 1, last))
             found = fetch_rows(connection, f"SELECT * FROM sampled LIMIT {limit:d}")

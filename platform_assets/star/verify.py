@@ -93,6 +93,6 @@ class StarVerifier:
     def _relation(self, table: Table) -> str:
         if table.name not in self.opened:
             source = self.lake.star(table)
-            self.opened[table.name] = source.open()
+            self.opened[table.name] = source.look()
             source.create_view(self.connection, [table.name], self.opened[table.name])
         return quote(table.name)

@@ -314,7 +314,7 @@ def _load(lake: Lake, wanted: Sequence[Table], target: Target, again: Collection
     positions = target.positions()
     _refuse_another_lake(target, positions, lake_id)
     # Facts are opened first: dimension rows that are written in the meantime do no harm.
-    handles = {table.name: lake.star(table).open() for table in reversed(wanted)}
+    handles = {table.name: lake.star(table).look() for table in reversed(wanted)}
     positions = _checked(positions, handles, target.lacking() if positions else {}, again)
     pending = list(_incoming(lake, wanted, handles, positions, lake_id))
     if not pending:

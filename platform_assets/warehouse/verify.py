@@ -49,10 +49,12 @@ class WarehouseVerifier:
 
     def _counts(self, table: Table) -> tuple[int, int]:
         source, loaded = self.lake.star(table), self._loaded.get(table.name)
-        handle = source.open()
+        handle = source.look()
         if loaded is not None and handle is not None and 0 <= loaded.lake_version < handle.version():
             # Another run has added rows to the lake since then, and is loading them.
-            handle.load_as_version(loaded.lake_version)
+            handle = source.open()
+            if handle is not None:
+                handle.load_as_version(loaded.lake_version)
         return source.row_count(handle), loaded.row_count if loaded else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from platform_assets.lake.arrow import arrow_schema
 from platform_assets.lake.delta import ColumnStatistics, LakeTable, non_empty, statistics_of_batch
 from platform_assets.lake.duck import SqlEngine, fetch_rows
 from platform_assets.model.table import HASH_COLUMN, Column, Date, Integer, Text, Timestamp
+from platform_assets.stored import BRONZE
 
 COLUMNS = (Column("id", Integer()), Column("name", Text()), Column("_batch", Integer(64)))
 STREAM = "test"
@@ -55,6 +57,68 @@ def test_data_and_cursor_are_one_commit(table: LakeTable) -> None:
     assert table.append(handle, rows(table, "c"), stream=STREAM, version=9) == 1
     assert table.cursor(table.open(), STREAM) == 9
     assert names(table) == ["a", "b", "c"]
+
+
+def test_a_table_that_is_only_read_is_opened_again_when_it_has_changed(table: LakeTable) -> None:
+    assert table.look() is None
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+    first = table.look()
+    assert first is not None
+    again = replace(table)
+    assert again.look() is first
+    table.append(table.open(), rows(table, "b"), stream=STREAM, version=2)
+    second = again.look()
+    assert second is not None
+    assert (first.version(), second.version(), table.cursor(second, STREAM)) == (0, 1, 2)
+
+
+def test_a_table_that_took_the_place_of_another_is_opened_again(table: LakeTable, tmp_path: Path) -> None:
+    other = replace(table, uri=str(tmp_path / "another"))
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+    other.append(None, rows(table, "a", "b"), stream=STREAM, version=1)
+    assert table.row_count(table.look()) == 1
+    shutil.rmtree(table.uri)
+    assert table.look() is None
+    shutil.move(other.uri, table.uri)
+    assert table.row_count(table.look()) == 2
+
+
+def test_a_table_whose_log_was_cleared_since_is_opened_again(table: LakeTable) -> None:
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+    assert table.row_count(table.look()) == 1
+    for version in (2, 3, 4):
+        table.append(table.open(), rows(table, "b"), stream=STREAM, version=version)
+    handle = table.open()
+    assert handle is not None
+    handle.create_checkpoint()
+    table.forget_versions(handle, keep=0)
+    assert table.row_count(table.look()) == 4
+
+
+def test_a_table_of_a_newer_format_is_refused_also_by_who_has_seen_it(table: LakeTable) -> None:
+    newer = replace(table, format=replace(BRONZE, version=2))
+    newer.append(None, rows(table, "a"), stream=STREAM, version=1)
+    assert newer.look() is not None
+    with pytest.raises(LakeError, match="format version 2"):
+        replace(table, format=BRONZE).look()
+
+
+@pytest.mark.parametrize("how", ["append", "append_files", "overwrite", "upsert", "note", "forget"])
+def test_nothing_is_written_with_a_handle_that_readers_share(table: LakeTable, how: str) -> None:
+    table.append(None, rows(table, "a"), stream=STREAM, version=1)
+    shared = table.look()
+    assert shared is not None
+    writes = {
+        "append": lambda: table.append(shared, rows(table, "b"), stream=STREAM, version=2),
+        "append_files": lambda: table.append_files(shared, [], stream=STREAM, version=2),
+        "overwrite": lambda: table.overwrite(shared, rows(table, "b"), stream=STREAM, version=2),
+        "upsert": lambda: table.upsert(shared, rows(table, "b"), key=["id"], stream=STREAM, version=2),
+        "note": lambda: table.note(shared, {STREAM: 2}),
+        "forget": lambda: table.forget(shared, {}, stream=STREAM, version=2),
+    }
+    with pytest.raises(RuntimeError, match="readers share"):
+        writes[how]()
+    assert table.version() == 0
 
 
 @pytest.mark.parametrize("how", ["append", "overwrite", "upsert"])
