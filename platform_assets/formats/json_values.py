@@ -15,7 +15,6 @@ from platform_assets.formats.text import Decoder, Encoding, read_rest_as_text
 from platform_assets.formats.trees import Tables
 
 
-# Numbers keep their spelling: an id of 30 digits would lose digits as a number.
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object with all its members; a key that is there again gets a number: `key_2`."""
     made = dict(members)
@@ -32,6 +31,7 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+# Numbers keep their spelling: an id of 30 digits would lose digits as a number.
 _DECODER = json.JSONDecoder(
     parse_float=str, parse_int=str, parse_constant=str, strict=False, object_pairs_hook=_object
 )
