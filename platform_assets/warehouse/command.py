@@ -12,6 +12,9 @@ from platform_assets.terminal import plain_errors, print_rows
 if TYPE_CHECKING:
     import pyarrow
 
+# Of dates and of times: the numbers of days and microseconds that DuckDB has for them.
+_INFINITIES = frozenset((2**31 - 1, 1 - 2**31, 2**63 - 1, 1 - 2**63))
+
 app = typer.Typer(help="The warehouse.", no_args_is_help=True)
 
 
@@ -53,11 +56,29 @@ def query(
 
 def _take(rows: pyarrow.RecordBatchReader, limit: int) -> tuple[list[tuple[object, ...]], bool]:
     """Return the first rows of a result as Python values, and whether more rows follow."""
-    from platform_assets.lake.arrow import python_values
-
     taken: list[tuple[object, ...]] = []
     for batch in rows:
-        taken += zip(*map(python_values, batch.columns), strict=True)
+        taken += zip(*map(_values, batch.columns), strict=True)
         if len(taken) > limit:
             return taken[:limit], True
     return taken, False
+
+
+def _values(column: pyarrow.Array) -> list[object]:
+    """Return a column's values in Python's types, and text for dates and times that Python cannot hold."""
+    from platform_assets.lake.arrow import python_values
+
+    try:
+        return python_values(column)
+    except OverflowError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pyarrow.Scalar) -> object:
+    try:
+        return scalar.as_py()
+    except OverflowError:
+        number = getattr(scalar, "value", None)
+        if number in _INFINITIES:
+            return "infinity" if number > 0 else "-infinity"
+        return "(outside the years 1 to 9999)"

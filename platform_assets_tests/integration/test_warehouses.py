@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -125,6 +126,25 @@ def test_a_further_warehouse_is_queried_by_its_name(
         one.row_count for one in warehouse_of(platform.settings).status() if one.table == "fact_sales_order"
     ]
     assert result.output.split() == ['"number"', str(expected)]
+
+
+def test_a_query_shows_dates_and_times_that_python_cannot_hold(
+    platform: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_CONFIG", str(platform.folder / "platform.conf"))
+    query = (
+        "SELECT 'infinity'::TIMESTAMPTZ AS a, '-infinity'::TIMESTAMP AS b, 'infinity'::DATE AS c, "
+        "['12000-01-01'::DATE] AS d, '2020-01-01 10:00:00+02'::TIMESTAMPTZ AS e UNION ALL "
+        "SELECT '12000-01-01'::TIMESTAMPTZ, '2020-02-02'::TIMESTAMP, '2020-03-03'::DATE, [], NULL"
+    )
+    result = CliRunner().invoke(cli.app, ["warehouse", "query", query])
+    assert result.exit_code == 0, result.output
+    outside = "(outside the years 1 to 9999)"
+    [first, second] = [
+        re.split(r" {2,}", line.strip()) for line in result.output.splitlines() if outside in line
+    ]
+    assert first == ["infinity", "-infinity", "infinity", outside, "2020-01-01 08:00:00+00:00"]
+    assert second == [outside, "2020-02-02 00:00:00", "2020-03-03", "[]"]
 
 
 def test_a_warehouse_that_is_not_configured_is_refused_by_name(platform: Installation) -> None:
